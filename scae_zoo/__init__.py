@@ -1,0 +1,25 @@
+"""Convolutional denoising auto-encoders with symmetric shortcuts (Dong et al., ICASSP 2018) for timm and torch.hub.
+
+Importing this package registers the encoders with timm.
+"""
+
+from .autoencoder import Scae, create_autoencoder
+from .checkpoints import CheckpointError
+from .corruption import BlockMask, GaussianNoise, parse_corruption
+from .models import scae as _scae  # registers the encoders  # noqa: F401
+from .models.scae import ScaeEncoder
+from .segmentation import ScaeSegmenter, create_segmenter
+from .version import __version__
+
+__all__ = [
+    'BlockMask',
+    'CheckpointError',
+    'GaussianNoise',
+    'Scae',
+    'ScaeEncoder',
+    'ScaeSegmenter',
+    '__version__',
+    'create_autoencoder',
+    'create_segmenter',
+    'parse_corruption',
+]

@@ -1,0 +1,131 @@
+"""The auto-encoder: encoder, decoder and the shortcuts between them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+import torch.nn as nn
+
+from .checkpoints import DECODER, ENCODER, Checkpoint, find, load_strictly, split_name
+from .decoder import ScaeDecoder
+from .models.scae import ARCHITECTURES, ScaeEncoder
+
+
+class Scae(nn.Module):
+    """Convolutional denoising auto-encoder with symmetric shortcuts (Dong et al., ICASSP 2018, section 2).
+
+    Maps a corrupted image, N x C x H x W in normalised units (zero-centred, divided by the channels' standard
+    deviation), to a reconstruction of the clean one in the same units and of the same size. Any H and W from 17 up.
+
+    Args:
+        encoder: A headless encoder (``num_classes=0``).
+        decoder: Its mirror; ``decoder.shortcuts`` says whether the raw conv outputs and the image itself are added.
+    """
+
+    def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        link_shortcuts(encoder, decoder)
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The features, N x C_N x H_N x W_N, and what the decoder needs beside them: z_0 … z_{N-1}."""
+        return self.encoder.forward_shortcuts(x)
+
+    def decode(self, features: torch.Tensor, raw: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The reconstruction, from both results of ``encode``."""
+        image = raw[0]
+        x = self.decoder.head(self.decoder.forward_features(features, raw), image)
+        return x + image if self.decoder.shortcuts else x
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.decode(*self.encode(x))
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.encoder.set_grad_checkpointing(enable)
+
+
+def link_shortcuts(encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
+    """Mark the encoder's blocks whose raw conv output the decoder adds: their norm must not be folded into the conv."""
+    for source, target in zip(encoder.blocks[:-1], reversed(decoder.blocks), strict=True):
+        source.is_shortcut_source = target.is_shortcut_target
+
+
+def create_autoencoder(
+        name: str,
+        pretrained: bool = False,
+        *,
+        shortcuts: bool | None = None,
+        weights: str | None = None,
+        in_chans: int = 3,
+        cache_dir: str | None = None,
+        **kwargs: Any,
+) -> Scae:
+    """Create an auto-encoder, by architecture or by checkpoint.
+
+    Args:
+        name: ``'scae_vgg16'`` or, with a tag, ``'scae_vgg16.dae_photos'``. Without a tag, ``pretrained`` takes the
+            architecture's first checkpoint that is an auto-encoder.
+        pretrained: Load the weights of both halves.
+        shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
+        weights: A tag, or the path of a checkpoint's folder; implies ``pretrained``.
+        in_chans: Channels of the image. Weights made for three are adapted to any other number.
+        cache_dir: The Hub's cache, where it is not the usual one.
+        kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
+        ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
+    """
+    architecture, _ = split_name(name)
+    if not (pretrained or weights):
+        return Scae(*create_halves(architecture, None, shortcuts in (None, True), in_chans=in_chans, **kwargs))
+    checkpoint = find(name, weights, 'autoencoder', cache_dir)
+    trained_with = checkpoint.config['decoder']['shortcuts']
+    if shortcuts not in (None, trained_with):
+        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}; shortcuts={shortcuts} cannot use it')
+    encoder, decoder = create_halves(architecture, checkpoint, trained_with, in_chans=in_chans, **kwargs)
+    load_strictly(decoder, adapt_image_channels(checkpoint.tensors(DECODER), in_chans), checkpoint, DECODER)
+    return Scae(encoder, decoder)
+
+
+def create_halves(
+        architecture: str,
+        checkpoint: Checkpoint | None,
+        shortcuts: bool,
+        num_classes: int | None = None,
+        in_chans: int = 3,
+        **kwargs: Any,
+) -> tuple[ScaeEncoder, ScaeDecoder]:
+    """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it."""
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
+    decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
+    source = {}
+    if checkpoint is not None:
+        # read here, so that both halves come from one folder whatever the environment says
+        source = dict(
+            pretrained=True,
+            pretrained_cfg=checkpoint.pretrained_cfg,
+            pretrained_cfg_overlay={'state_dict': checkpoint.tensors(ENCODER)},
+        )
+    encoder = timm.create_model(architecture, num_classes=0, in_chans=in_chans, **source, **kwargs)
+    encoder.pretrained_cfg.pop('state_dict', None)
+    return encoder, decoder
+
+
+def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dict[str, torch.Tensor]:
+    """A decoder's weights for images of another number of channels, as timm adapts the encoder's first layer:
+    one channel is the mean of the three, more are the three repeated."""
+    weight, bias = decoder['head.weight'], decoder['head.bias']
+    channels = weight.shape[1]
+    if in_chans == channels:
+        return decoder
+    if in_chans == 1:
+        weight, bias = weight.mean(1, keepdim=True), bias.mean(0, keepdim=True)
+    else:
+        index = torch.arange(in_chans) % channels
+        weight, bias = weight[:, index], bias[index]
+    return {**decoder, 'head.weight': weight, 'head.bias': bias}

@@ -1,0 +1,109 @@
+"""What the auto-encoders learn to undo: Gaussian pixel noise and block masks, batched, on the image's device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+def _per_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(values, device=like.device, dtype=like.dtype).view(-1, 1, 1)
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Adds N(0, sigma) to each pixel (paper, section 2.3).
+
+    Args:
+        sigma: Standard deviation in 0-255 pixel units; a pair (low, high) draws one value an image, uniformly.
+        mean: The normalisation's channel means, in 0-1 pixel units.
+        std: The normalisation's channel standard deviations, in 0-1 pixel units.
+        clip: Clip the noisy image to the valid pixel range, as one that is stored in a file is.
+    """
+
+    sigma: float | tuple[float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    clip: bool = False
+
+    def __post_init__(self) -> None:
+        low, high = self.sigma_range
+        if not 0 <= low <= high:
+            raise ValueError(f'sigma must be >= 0 and its range in order, not {self.sigma}')
+
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        return self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
+
+    def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """A noisy copy of ``x``, N x C x H x W in normalised units."""
+        low, high = self.sigma_range
+        mean, std = _per_channel(self.mean, x), _per_channel(self.std, x)
+        sigma = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)
+        sigma = (low + (high - low) * sigma) / 255 / std
+        noise = torch.empty_like(x).normal_(generator=generator)
+        x = torch.addcmul(x, noise, sigma)
+        return torch.clamp(x, -mean / std, (1 - mean) / std) if self.clip else x
+
+
+@dataclass(frozen=True)
+class BlockMask:
+    """Sets several small square blocks of each image to 0, the mean after zero-centring (paper, section 2.3).
+
+    The blocks lie on a grid whose offset is drawn for each image, so that none overlap and the masked share is exact
+    up to one block and the image's border.
+
+    Args:
+        share: Masked share of the image's area, 0-1.
+        size: Side of a block in pixels.
+    """
+
+    share: float = 0.25
+    size: int = 4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f'share must be between 0 and 1, not {self.share}')
+        if self.size < 1:
+            raise ValueError(f'size must be at least 1 pixel, not {self.size}')
+
+    def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """A masked copy of ``x``, N x C x H x W in normalised units."""
+        n, _, height, width = x.shape
+        rows, cols = -(-height // self.size) + 1, -(-width // self.size) + 1
+        rand = torch.rand(n, rows * cols + 2, device=x.device, generator=generator)
+        masked = round(self.share * rows * cols)
+        order = rand[:, 2:].argsort(dim=1)
+        mask = torch.zeros(n, rows * cols, dtype=torch.bool, device=x.device)
+        mask.scatter_(1, order[:, :masked], True)
+        offset = (rand[:, :2] * self.size).long()
+        y = (torch.arange(height, device=x.device) + offset[:, :1]) // self.size
+        z = (torch.arange(width, device=x.device) + offset[:, 1:]) // self.size
+        cell = y[:, :, None] * cols + z[:, None, :]
+        mask = mask.gather(1, cell.flatten(1)).view(n, 1, height, width)
+        return x.masked_fill(mask, 0)
+
+
+def parse_corruption(
+        text: str,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        clip: bool = False,
+) -> GaussianNoise | BlockMask:
+    """The corruption that ``gaussian:25``, ``gaussian:5-50``, ``block:0.25`` or ``block:0.25:8`` names.
+
+    Raises:
+        ValueError: ``text`` is none of these; the message is one line that says so.
+    """
+    kind, _, rest = text.partition(':')
+    try:
+        if kind == 'gaussian':
+            low, dash, high = rest.partition('-')
+            sigma = (float(low), float(high)) if dash else float(low)
+            return GaussianNoise(sigma, mean, std, clip)
+        if kind == 'block':
+            share, colon, size = rest.partition(':')
+            return BlockMask(float(share), int(size)) if colon else BlockMask(float(share))
+    except ValueError as error:
+        raise ValueError(f'corruption {text!r}: {error}') from None
+    raise ValueError(f'corruption {text!r} is not known; write gaussian:SIGMA, gaussian:LOW-HIGH or block:SHARE[:SIZE]')

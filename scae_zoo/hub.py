@@ -1,0 +1,46 @@
+"""torch.hub's entry points: the auto-encoder, the encoder and the segmenter of each architecture."""
+
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch.nn as nn
+
+from . import checkpoints
+from .autoencoder import Scae, create_autoencoder
+from .segmentation import ScaeSegmenter, create_segmenter
+
+EntryPoint = Callable[..., nn.Module]
+
+
+def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]:
+    """``NAME_scae``, ``NAME_scae_encoder`` and ``NAME_scae_segmenter`` of one architecture."""
+
+    def autoencoder(pretrained: bool = True, *, weights: str | None = None, **kwargs: Any) -> Scae:
+        return create_autoencoder(architecture, pretrained, weights=weights, **kwargs)
+
+    def encoder(pretrained: bool = True, *, weights: str | None = None, **kwargs: Any) -> nn.Module:
+        if weights:
+            kwargs['pretrained_cfg'] = checkpoints.find(architecture, weights).pretrained_cfg
+        return timm.create_model(architecture, pretrained=pretrained or bool(weights), **kwargs)
+
+    def segmenter(pretrained: bool = True, *, weights: str | None = None, **kwargs: Any) -> ScaeSegmenter:
+        return create_segmenter(architecture, pretrained=pretrained, weights=weights, **kwargs)
+
+    autoencoder.__doc__ = f"""{architecture}: the auto-encoder, encoder and decoder, N x 3 x H x W to N x 3 x H x W.
+
+    pretrained: load the weights of both halves. weights: a checkpoint's tag, or the path of its folder.
+    Other arguments go to scae_zoo.create_autoencoder.
+    """
+    encoder.__doc__ = f"""{architecture}: the encoder as a timm model, pooled features or logits of N x 3 x H x W images.
+
+    pretrained: load its weights. weights: a checkpoint's tag, or the path of its folder.
+    Other arguments go to timm.create_model (num_classes, in_chans, features_only, ...).
+    """
+    segmenter.__doc__ = f"""{architecture}: the segmenter, N x 3 x H x W to N x num_classes x H x W logits.
+
+    pretrained: load a trained segmenter; with pretrained=False, init='autoencoder', 'encoder' or 'random' and num_classes
+    make one to be trained. weights: a checkpoint's tag, or the path of its folder.
+    Other arguments go to scae_zoo.create_segmenter.
+    """
+    return autoencoder, encoder, segmenter

@@ -1,0 +1,90 @@
+"""Semantic segmentation: the auto-encoder with its last deconvolution replaced by a convolution (paper, section 3.3)."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from .autoencoder import create_halves, link_shortcuts
+from .checkpoints import DECODER, find, load_strictly, split_name
+from .decoder import ScaeDecoder
+from .models.scae import ScaeEncoder
+
+Init = Literal['autoencoder', 'encoder', 'random']
+
+
+class ScaeSegmenter(nn.Module):
+    """An auto-encoder whose last deconvolution is a 3 x 3 convolution to the classes; no image is added at the end.
+
+    Maps N x C x H x W images in normalised units to N x num_classes x H x W logits. Where the replaced deconvolution had
+    stride 2, the logits are up-sampled to the image's size bilinearly.
+    """
+
+    def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.num_classes = decoder.num_classes
+        self.upsample = encoder.blocks[0].conv.stride != (1, 1)
+        link_shortcuts(encoder, decoder)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = self.decoder.head(self.decoder.forward_features(*self.encoder.forward_shortcuts(x)))
+        if self.upsample:
+            logits = F.interpolate(logits, size=x.shape[-2:], mode='bilinear', align_corners=False)
+        return logits
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.encoder.set_grad_checkpointing(enable)
+
+
+def create_segmenter(
+        name: str,
+        num_classes: int | None = None,
+        init: Init = 'autoencoder',
+        pretrained: bool = False,
+        *,
+        shortcuts: bool = True,
+        weights: str | None = None,
+        in_chans: int = 3,
+        cache_dir: str | None = None,
+        **kwargs: Any,
+) -> ScaeSegmenter:
+    """Create a segmenter, to be trained from an auto-encoder's weights or trained already.
+
+    Args:
+        name: An architecture or a checkpoint, ``'scae_vgg16'`` or ``'scae_vgg16.dae_photos'``.
+        num_classes: Number of classes. Needed but for ``pretrained``, where another number than the checkpoint's
+            starts the last layer anew.
+        init: What a segmenter that is still to be trained starts from (paper, Figure 3): both halves of the
+            auto-encoder, its encoder alone, or N(0, 0.01) everywhere.
+        pretrained: Load a trained segmenter; ``init`` then has no effect.
+        shortcuts: With ``init='random'``, whether to add the shortcuts; weights bring their own answer.
+        weights: A tag, or the path of a checkpoint's folder, of the kind that ``init`` and ``pretrained`` ask for.
+        in_chans: Channels of the image. Weights made for three are adapted to any other number.
+        cache_dir: The Hub's cache, where it is not the usual one.
+        kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
+        ValueError: The architecture or ``init`` is unknown, or ``num_classes`` is missing.
+    """
+    if init not in ('autoencoder', 'encoder', 'random'):
+        raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
+    if num_classes is None and not pretrained:
+        raise ValueError('num_classes is needed for a segmenter that is not trained yet')
+    architecture, _ = split_name(name)
+    checkpoint = None
+    if pretrained or init != 'random':
+        checkpoint = find(name, weights, 'segmenter' if pretrained else 'autoencoder', cache_dir)
+        shortcuts = checkpoint.config['decoder']['shortcuts']
+        num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
+    encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)
+    if checkpoint is not None and (pretrained or init == 'autoencoder'):
+        tensors = checkpoint.tensors(DECODER)
+        if checkpoint.config['decoder']['num_classes'] != num_classes:
+            tensors |= {f'head.{key}': value for key, value in decoder.head.state_dict().items()}
+        load_strictly(decoder, tensors, checkpoint, DECODER)
+    return ScaeSegmenter(encoder, decoder)

@@ -1,0 +1,1 @@
+"""What training and evaluation need beyond the models; nothing here is imported by ``import scae_zoo``."""

@@ -1,6 +1,6 @@
 """Pre-train the 9-layer network on CIFAR-10 as a denoiser: makes the checkpoint scae_springenberg9.dae_cifar10.
 
-    python recipes/cifar10_autoencoder.py --data-dir data/cifar10 --out runs/dae_cifar10
+    python recipes/cifar10_autoencoder.py --data-dir data/cifar10
 
 DATA_DIR holds train/ and test/ with one image file a picture, in class folders or flat; without it torchvision downloads
 the set. A run that was interrupted goes on with the same command. Paper: sections 2.2, 2.3 and 2.5.
@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,12 +21,18 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from scae_zoo import create_autoencoder
+from scae_zoo import Scae, create_autoencoder
+from scae_zoo.checkpoint_writing import round_as_stored, update_manifest, write
+from scae_zoo.checkpoints import WEIGHTS, Checkpoint, split_name
 from scae_zoo.corruption import GaussianNoise
 from scae_zoo.training.data import load_folder, normalize, random_crop_flip
 from scae_zoo.training.evaluation import denoising_psnr
+from scae_zoo.training.provenance import autoencoder_card, describe_environment
 
 NAME = 'scae_springenberg9.dae_cifar10'
+ARCHITECTURE, TAG = split_name(NAME)
+EVALUATION_SIGMA = 25.5
+COMMAND = 'python recipes/cifar10_autoencoder.py --budget {budget}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +100,10 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     return epoch
 
 
-def train(recipe: Recipe, images: torch.Tensor, out: Path, device: torch.device, compile_model: bool) -> torch.nn.Module:
+def train(recipe: Recipe, images: torch.Tensor, out: Path, device: torch.device, compile_model: bool) -> Scae:
     """Train from the last whole epoch in ``out`` (or from the start) to the end."""
     torch.manual_seed(recipe.seed)
-    model = create_autoencoder(NAME.partition('.')[0]).to(device, memory_format=torch.channels_last)
+    model = create_autoencoder(ARCHITECTURE).to(device, memory_format=torch.channels_last)
     cfg = model.encoder.pretrained_cfg
     mean, std = cfg['mean'], cfg['std']
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)
@@ -138,21 +145,65 @@ def train(recipe: Recipe, images: torch.Tensor, out: Path, device: torch.device,
     return model
 
 
+def finish(model: Scae, recipe: Recipe, budget: str, test: torch.Tensor, out: Path, device: torch.device) -> Checkpoint:
+    """Measure the model in the precision that is stored, and write its checkpoint folder."""
+    encoder = model.encoder
+    encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': TAG, 'num_classes': 0}
+    cfg = encoder.pretrained_cfg
+    measured = {}
+    for precision in ('float32', 'stored'):
+        if precision == 'stored':
+            round_as_stored(model)
+        measured[precision] = denoising_psnr(model, test, EVALUATION_SIGMA, cfg['mean'], cfg['std'])
+    result = measured['stored']
+    log = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
+    metrics = {
+        'denoising_psnr': {'sigma': EVALUATION_SIGMA, 'clipped': True, 'seed': 0, **result._asdict()},
+        'denoising_psnr_before_fp16_storage': measured['float32'].denoised,
+        'training_mse': log[-1]['mse'],
+        'training_seconds': round(sum(row['seconds'] for row in log)),
+    }
+    command = COMMAND.format(budget=budget)
+    card = autoencoder_card(
+        NAME, 'cifar10',
+        f'Denoising auto-encoder with symmetric shortcuts, trained on the 50,000 CIFAR-10 training images without labels: '
+        f'{recipe.epochs} passes, random {recipe.crop} x {recipe.crop} crops, flips, Gaussian noise with sigma drawn from '
+        f'{recipe.sigma[0]:g}-{recipe.sigma[1]:g} of 255 (`{budget}` budget, one seed).',
+        [{'type': 'psnr', 'name': f'PSNR at sigma {EVALUATION_SIGMA}, mean over {result.images} test images (dB)',
+          'value': round(result.denoised, 2)}],
+        command,
+    )
+    return write(
+        out / NAME, encoder, model.decoder, metrics=metrics, card=card,
+        recipe={'command': command, 'budget': budget, **json.loads(json.dumps(dataclasses.asdict(recipe))),
+                'training_images': 50_000 if budget != 'smoke' else SMOKE_IMAGES, **describe_environment(device)},
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--data-dir', type=Path, help='folder with train/ and test/; torchvision downloads without it')
-    parser.add_argument('--out', type=Path, default=Path('runs') / NAME, help='folder of the run (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('runs/cifar10_autoencoder'),
+                        help='folder of the run (default: %(default)s)')
     parser.add_argument('--budget', choices=BUDGETS, default='cpu', help='smoke: a few images, to try the script')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', type=torch.device, default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--compile', action='store_true', help='torch.compile: about 15 %% faster on CPU, needs a C++ compiler')
+    parser.add_argument('--ship', action='store_true', help="write the checkpoint into the package's weights as well")
     args = parser.parse_args()
     recipe = BUDGETS[args.budget]
     args.out.mkdir(parents=True, exist_ok=True)
-    data = {split: load_split(args.data_dir, split) for split in ('train', 'test')}
+    try:
+        data = {split: load_split(args.data_dir, split) for split in ('train', 'test')}
+    except ValueError as error:
+        raise SystemExit(f'error: {error}') from None
     if args.budget == 'smoke':
         data = {split: images[:SMOKE_IMAGES] for split, images in data.items()}
-    model = train(recipe, data['train'], args.out, torch.device(args.device), args.compile)
-    print(model, denoising_psnr)
+    model = train(recipe, data['train'], args.out, args.device, args.compile)
+    checkpoint = finish(model, recipe, args.budget, data['test'], args.out, args.device)
+    print(f'{checkpoint.folder}: {json.dumps(checkpoint.metrics)}')
+    if args.ship:
+        shutil.copytree(checkpoint.folder, WEIGHTS / NAME, dirs_exist_ok=True)
+        update_manifest()
 
 
 if __name__ == '__main__':

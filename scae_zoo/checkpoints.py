@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are found, verified, read and written.
+"""Where a checkpoint's files are found, verified and read; ``checkpoint_writing`` writes them.
 
 A checkpoint is a folder in the Hugging Face Hub's layout, named ``<architecture>.<tag>``:
 
@@ -17,24 +17,19 @@ such folders), in the package, and on the Hub, in this order.
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from timm.models import PretrainedCfg
 from timm.models._builder import resolve_pretrained_cfg
-from timm.models._hub import load_model_config_from_path, save_config_for_hf
+from timm.models._hub import load_model_config_from_path
 
 WEIGHTS = Path(__file__).parent / 'weights'
 HUB_ORG = 'scae-zoo'
@@ -43,7 +38,6 @@ ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
-KINDS = ('autoencoder', 'classifier', 'segmenter')
 
 
 class CheckpointError(RuntimeError):
@@ -162,7 +156,9 @@ def weights(name: str) -> dict[str, str]:
 
 def names() -> list[str]:
     """Every checkpoint that can be loaded: the zoo's own and those in ``$SCAE_ZOO_CHECKPOINTS``."""
-    own = {p.parent.name for p in _own_folder().glob(f'*/{ENCODER}')} if _own_folder() else set()
+    folder = _own_folder()
+    # a name that starts with a dot is a folder that was being written when its process was killed
+    own = {p.parent.name for p in folder.glob(f'*.*/{ENCODER}') if p.parent.name[0] != '.'} if folder else set()
     return sorted(own | {name for name in _manifest() if weights(name)})
 
 
@@ -319,95 +315,3 @@ def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], 
             file, f'does not fit the architecture: {key} is {have.get(key, "missing")} in the file and '
             f'{want.get(key, "unknown")} in the model ({len(wrong)} entries differ)')
     module.load_state_dict(tensors)
-
-
-def _stored(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Convolution weights as fp16, everything else as it is; contiguous, since safetensors keeps no strides."""
-    return {
-        key: (value.half() if value.ndim == 4 else value).detach().cpu().contiguous()
-        for key, value in module.state_dict().items()
-    }
-
-
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes ``folder``'s place when the block ends well, and else leaves no trace."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        for path in partial.iterdir():
-            with path.open('rb') as file:
-                os.fsync(file.fileno())
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.old.', dir=folder.parent))
-            folder.rename(old / 'old')
-            partial.rename(folder)
-            shutil.rmtree(old)
-        else:
-            partial.rename(folder)
-    except OSError as error:
-        raise CheckpointError(f'{folder}: cannot be written ({error.strerror or error}); nothing was changed') from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def write(
-        folder: str | Path,
-        encoder: torch.nn.Module,
-        decoder: torch.nn.Module | None = None,
-        *,
-        recipe: Mapping[str, Any],
-        metrics: Mapping[str, Any],
-        card: str,
-) -> Checkpoint:
-    """Write a checkpoint's folder, whole or not at all.
-
-    Args:
-        folder: Where to; its name is the checkpoint's, ``<architecture>.<tag>``. What was there is replaced.
-        encoder: A timm model of this zoo; its ``pretrained_cfg`` becomes ``config.json``.
-        decoder: The decoder, for an auto-encoder or a segmenter.
-        recipe: Hyper-parameters; ``command`` is the command that makes this checkpoint again.
-        metrics: Measured figures.
-        card: The README.
-
-    Raises:
-        CheckpointError: The disk is full or the folder cannot be written; nothing is left half-written.
-    """
-    folder = Path(folder)
-    decoder_config = None if decoder is None else {
-        'shortcuts': decoder.shortcuts,
-        'num_classes': decoder.num_classes,
-    }
-    with _replacing(folder) as partial:
-        (partial / ENCODER).write_bytes(save_safetensors(_stored(encoder), {'format': 'pt'}))
-        save_config_for_hf(encoder, str(partial / 'config.json'))
-        if decoder is not None:
-            (partial / DECODER).write_bytes(save_safetensors(_stored(decoder), {'format': 'pt'}))
-            config = json.loads((partial / 'config.json').read_text())
-            (partial / 'config.json').write_text(json.dumps({**config, 'decoder': decoder_config}, indent=2) + '\n')
-        (partial / 'recipe.yaml').write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
-        (partial / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
-        (partial / 'README.md').write_text(card)
-        files = {
-            path.name: {'sha256': hashlib.sha256(path.read_bytes()).hexdigest(), 'bytes': path.stat().st_size}
-            for path in sorted(partial.iterdir())
-        }
-        entry = {'name': folder.name, 'recipe': recipe.get('command', ''), 'files': files}
-        (partial / 'manifest.json').write_text(json.dumps(entry, indent=2) + '\n')
-    return open_folder(folder)
-
-
-def update_manifest(root: str | Path = WEIGHTS) -> None:
-    """Rewrite ``manifest.json`` of the package's weights from the folders beside it; keeps the ``wheel`` and ``hub`` marks."""
-    path = Path(root) / 'manifest.json'
-    old = json.loads(path.read_text()) if path.is_file() else {}
-    new = {}
-    for folder in sorted(p.parent for p in Path(root).glob('*/manifest.json')):
-        checkpoint = open_folder(folder)
-        marks = {key: old.get(folder.name, {}).get(key, default) for key, default in (('wheel', True), ('hub', False))}
-        new[folder.name] = {'kind': checkpoint.kind, **marks, 'recipe': checkpoint.recipe, 'files': dict(checkpoint.files)}
-    partial = path.with_suffix('.partial')
-    partial.write_text(json.dumps({**{k: v for k, v in old.items() if v.get('hub')}, **new}, indent=2) + '\n')
-    os.replace(partial, path)

@@ -2,8 +2,8 @@
 
     python recipes/cifar10_autoencoder.py --data-dir data/cifar10
 
-DATA_DIR holds train/ and test/ with one image file a picture, in class folders or flat; without it torchvision downloads
-the set. A run that was interrupted goes on with the same command. Paper: sections 2.2, 2.3 and 2.5.
+DATA_DIR holds train/ and test/ with one image file a picture, in class folders or flat; without it torchvision
+downloads the set. A run that was interrupted goes on with the same command. Paper: sections 2.2, 2.3 and 2.5.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
     weights = {}
     with safe_open(path, 'pt') as file:
         epoch = int(file.metadata()['epoch'])
-        for key in file.keys():
+        for key in file.keys():  # noqa: SIM118  (the file itself cannot be iterated)
             part, _, name = key.partition('.')
             if part == 'model':
                 weights[name] = file.get_tensor(key)
@@ -138,7 +138,8 @@ def train(recipe: Recipe, images: torch.Tensor, out: Path, device: torch.device,
         if not math.isfinite(mse):
             raise SystemExit(f'the loss became {mse} in epoch {epoch + 1}; {state} holds the state before it')
         save_state(state, model, optimizer, epoch + 1)
-        row = dict(epoch=epoch + 1, mse=mse, seconds=round(seconds, 1), images_per_second=round(steps * recipe.batch_size / seconds))
+        speed = round(steps * recipe.batch_size / seconds)
+        row = dict(epoch=epoch + 1, mse=mse, seconds=round(seconds, 1), images_per_second=speed)
         with log.open('a') as file:
             file.write(json.dumps(row) + '\n')
         print(json.dumps(row), flush=True)
@@ -166,9 +167,9 @@ def finish(model: Scae, recipe: Recipe, budget: str, test: torch.Tensor, out: Pa
     command = COMMAND.format(budget=budget)
     card = autoencoder_card(
         NAME, 'cifar10',
-        f'Denoising auto-encoder with symmetric shortcuts, trained on the 50,000 CIFAR-10 training images without labels: '
-        f'{recipe.epochs} passes, random {recipe.crop} x {recipe.crop} crops, flips, Gaussian noise with sigma drawn from '
-        f'{recipe.sigma[0]:g}-{recipe.sigma[1]:g} of 255 (`{budget}` budget, one seed).',
+        'Denoising auto-encoder with symmetric shortcuts, trained on the 50,000 CIFAR-10 training images without '
+        f'labels: {recipe.epochs} passes, random {recipe.crop} x {recipe.crop} crops, flips, Gaussian noise with sigma '
+        f'drawn from {recipe.sigma[0]:g}-{recipe.sigma[1]:g} of 255 (`{budget}` budget, one seed).',
         [{'type': 'psnr', 'name': f'PSNR at sigma {EVALUATION_SIGMA}, mean over {result.images} test images (dB)',
           'value': round(result.denoised, 2)}],
         command,
@@ -187,7 +188,8 @@ def main() -> None:
                         help='folder of the run (default: %(default)s)')
     parser.add_argument('--budget', choices=BUDGETS, default='cpu', help='smoke: a few images, to try the script')
     parser.add_argument('--device', type=torch.device, default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--compile', action='store_true', help='torch.compile: about 15 %% faster on CPU, needs a C++ compiler')
+    parser.add_argument('--compile', action='store_true',
+                        help='torch.compile: about 15 %% faster on CPU, needs a C++ compiler')
     parser.add_argument('--ship', action='store_true', help="write the checkpoint into the package's weights as well")
     args = parser.parse_args()
     recipe = BUDGETS[args.budget]

@@ -85,7 +85,7 @@ def create_autoencoder(
     checkpoint = find(name, weights, 'autoencoder', cache_dir)
     trained_with = checkpoint.config['decoder']['shortcuts']
     if shortcuts not in (None, trained_with):
-        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}; shortcuts={shortcuts} cannot use it')
+        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}, not shortcuts={shortcuts}')
     encoder, decoder = create_halves(architecture, checkpoint, trained_with, in_chans=in_chans, **kwargs)
     load_strictly(decoder, adapt_image_channels(checkpoint.tensors(DECODER), in_chans), checkpoint, DECODER)
     return Scae(encoder, decoder)

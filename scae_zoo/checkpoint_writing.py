@@ -102,14 +102,15 @@ def write(
 
 
 def update_manifest(root: str | Path = WEIGHTS) -> None:
-    """Rewrite ``manifest.json`` of the package's weights from the folders beside it; keeps the ``wheel`` and ``hub`` marks."""
+    """Rewrite the package's ``manifest.json`` from the folders beside it; keeps the ``wheel`` and ``hub`` marks."""
     path = Path(root) / 'manifest.json'
     old = json.loads(path.read_text()) if path.is_file() else {}
     new = {}
     for folder in sorted(p.parent for p in Path(root).glob('*/manifest.json')):
         checkpoint = open_folder(folder)
         marks = {key: old.get(folder.name, {}).get(key, default) for key, default in (('wheel', True), ('hub', False))}
-        new[folder.name] = {'kind': checkpoint.kind, **marks, 'recipe': checkpoint.recipe, 'files': dict(checkpoint.files)}
+        new[folder.name] = {
+            'kind': checkpoint.kind, **marks, 'recipe': checkpoint.recipe, 'files': dict(checkpoint.files)}
     partial = path.with_suffix('.partial')
     partial.write_text(json.dumps({**{k: v for k, v in old.items() if v.get('hub')}, **new}, indent=2) + '\n')
     os.replace(partial, path)

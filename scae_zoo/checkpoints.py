@@ -127,10 +127,13 @@ class Checkpoint:
         cfg, _, _ = load_model_config_from_path(self.folder)
         return PretrainedCfg(**{**cfg, 'file': str(self.folder / ENCODER), 'source': None})
 
+    def wrong_architecture(self, wanted: str) -> CheckpointError:
+        return self.error('config.json', f'is for {self.architecture or "no architecture"}, not {wanted}')
+
     def verify(self, architecture: str) -> None:
         """Check the encoder's file and that the folder belongs to ``architecture``."""
         if self.architecture != architecture:
-            raise self.error('config.json', f'is for {self.architecture or "no architecture"}, not {architecture}')
+            raise self.wrong_architecture(architecture)
         self.tensors(ENCODER)
 
 
@@ -168,7 +171,7 @@ def _own_folder() -> Path | None:
 
 
 def open_folder(folder: str | Path) -> Checkpoint:
-    """The checkpoint in a folder of the user's own, checked against the folder's ``manifest.json`` where there is one."""
+    """The checkpoint in a folder of the user's own, to be checked against its ``manifest.json`` where there is one."""
     folder = Path(folder).expanduser()
     if folder.suffix == '.safetensors' and folder.name == ENCODER:
         folder = folder.parent
@@ -207,7 +210,7 @@ def find(
     else:
         checkpoint = _find_by_name(architecture, weights_or_tag or tag, kind, cache_dir)
     if checkpoint.architecture != architecture:
-        raise checkpoint.error('config.json', f'is for {checkpoint.architecture or "no architecture"}, not {architecture}')
+        raise checkpoint.wrong_architecture(architecture)
     if kind and checkpoint.kind != kind:
         raise CheckpointError(
             f'{checkpoint.folder}: holds {_article(checkpoint.kind)}, not {_article(kind)}; '
@@ -221,7 +224,7 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
         tags = [split_name(n)[1] for n in names() if split_name(n)[0] == architecture]
         of_kind = [t for t in tags if kind is None or _kind_of(f'{architecture}.{t}') == kind]
         if not of_kind:
-            raise CheckpointError(f'{architecture}: has no trained weights of this kind; {_available(architecture, kind)}')
+            raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {_available(architecture, kind)}')
         tag = of_kind[0]
     name = f'{architecture}.{tag}'
     own = _own_folder()
@@ -293,7 +296,7 @@ def verified_overlay(
     elif cfg.source == 'hf-hub':
         repo, _, revision = str(cfg.hf_hub_id).partition('@')
         try:
-            path = Path(hf_hub_download(repo, cfg.hf_hub_filename or ENCODER, revision=revision or None, cache_dir=cache_dir))
+            path = Path(hf_hub_download(repo, ENCODER, revision=revision or None, cache_dir=cache_dir))
         except Exception as error:  # as in _download
             raise CheckpointError(f'{repo}: no {ENCODER} could be downloaded ({type(error).__name__}: '
                                   f'{str(error).splitlines()[0]}); pickles are never loaded') from error
@@ -305,7 +308,12 @@ def verified_overlay(
     return {**overlay, 'file': str(checkpoint.folder / ENCODER), 'source': None}
 
 
-def load_strictly(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor], checkpoint: Checkpoint, file: str) -> None:
+def load_strictly(
+        module: torch.nn.Module,
+        tensors: Mapping[str, torch.Tensor],
+        checkpoint: Checkpoint,
+        file: str,
+) -> None:
     """Copy ``tensors`` into a module; refuses, before anything is copied, what does not fit it exactly."""
     want, have = ({k: tuple(v.shape) for k, v in state.items()} for state in (module.state_dict(), tensors))
     wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))

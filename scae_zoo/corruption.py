@@ -28,8 +28,8 @@ class GaussianNoise:
 
     def __post_init__(self) -> None:
         low, high = self.sigma_range
-        if not 0 <= low <= high:
-            raise ValueError(f'sigma must be >= 0 and its range in order, not {self.sigma}')
+        if not 0 <= low <= high < float('inf'):
+            raise ValueError(f'sigma must be finite and >= 0 and its range in order, not {self.sigma}')
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -37,6 +37,8 @@ class GaussianNoise:
 
     def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """A noisy copy of ``x``, N x C x H x W in normalised units."""
+        if len(self.std) not in (1, x.shape[1]):  # one channel would broadcast to many
+            raise ValueError(f'noise for {len(self.std)} channels does not fit images of {x.shape[1]}')
         low, high = self.sigma_range
         mean, std = _per_channel(self.mean, x), _per_channel(self.std, x)
         sigma = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)

@@ -29,7 +29,7 @@ class Deconv2d(nn.ConvTranspose2d):
                 x = x.index_select(dim, torch.arange(mirrored.shape[dim], device=x.device))
             return x
         # with odd kernels and half padding, a transposed convolution alone gives stride * (i - 1) + 1
-        pad = [want - (stride * (have - 1) + 1) for want, have in zip(mirrored.shape[-2:], x.shape[-2:], strict=True)]
+        pad = [mirrored.shape[dim] - (stride * (x.shape[dim] - 1) + 1) for dim in (2, 3)]
         return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, pad)
 
 

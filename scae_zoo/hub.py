@@ -32,15 +32,15 @@ def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]
     pretrained: load the weights of both halves. weights: a checkpoint's tag, or the path of its folder.
     Other arguments go to scae_zoo.create_autoencoder.
     """
-    encoder.__doc__ = f"""{architecture}: the encoder as a timm model, pooled features or logits of N x 3 x H x W images.
+    encoder.__doc__ = f"""{architecture}: the encoder as a timm model, N x 3 x H x W to pooled features or logits.
 
     pretrained: load its weights. weights: a checkpoint's tag, or the path of its folder.
     Other arguments go to timm.create_model (num_classes, in_chans, features_only, ...).
     """
     segmenter.__doc__ = f"""{architecture}: the segmenter, N x 3 x H x W to N x num_classes x H x W logits.
 
-    pretrained: load a trained segmenter; with pretrained=False, init='autoencoder', 'encoder' or 'random' and num_classes
-    make one to be trained. weights: a checkpoint's tag, or the path of its folder.
+    pretrained: load a trained segmenter; pretrained=False with num_classes and init='autoencoder', 'encoder' or
+    'random' makes one to be trained. weights: a checkpoint's tag, or the path of its folder.
     Other arguments go to scae_zoo.create_segmenter.
     """
     return autoencoder, encoder, segmenter

@@ -1,4 +1,4 @@
-"""Semantic segmentation: the auto-encoder with its last deconvolution replaced by a convolution (paper, section 3.3)."""
+"""Semantic segmentation: the auto-encoder, its last deconvolution replaced by a convolution (paper, section 3.3)."""
 
 from typing import Any, Literal
 
@@ -17,8 +17,8 @@ Init = Literal['autoencoder', 'encoder', 'random']
 class ScaeSegmenter(nn.Module):
     """An auto-encoder whose last deconvolution is a 3 x 3 convolution to the classes; no image is added at the end.
 
-    Maps N x C x H x W images in normalised units to N x num_classes x H x W logits. Where the replaced deconvolution had
-    stride 2, the logits are up-sampled to the image's size bilinearly.
+    Maps N x C x H x W images in normalised units to N x num_classes x H x W logits. Where the replaced deconvolution
+    had stride 2, the logits are up-sampled to the image's size bilinearly.
     """
 
     def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:

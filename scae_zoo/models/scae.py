@@ -52,7 +52,8 @@ ARCHITECTURES: dict[str, tuple[ConvSpec, ...]] = {
     # SWWAE's STL-10 encoder (Zhao et al. 2015), its pools replaced by strides, the last one by global average pooling
     'scae_swwae': _convs(_down(64), _down(64), 128, _down(128), 256, 256, 256, 512, 512, 512),
     # VGG-16, configuration D (Simonyan & Zisserman 2015), each pool replaced by a stride in the conv before it
-    'scae_vgg16': _convs(64, _down(64), 128, _down(128), 256, 256, _down(256), 512, 512, _down(512), 512, 512, _down(512)),
+    'scae_vgg16': _convs(
+        64, _down(64), 128, _down(128), 256, 256, _down(256), 512, 512, _down(512), 512, 512, _down(512)),
 }
 
 
@@ -278,14 +279,16 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: nn.Module) 
     """
     if any(key.startswith('encoder.') for key in state_dict):
         state_dict = {k.removeprefix('encoder.'): v for k, v in state_dict.items() if k.startswith('encoder.')}
-    want = {k: v.shape for k, v in model.state_dict().items() if not k.startswith('head.')}
-    have = {k: v.shape for k, v in state_dict.items() if not k.startswith('head.')}
-    first = 'blocks.0.conv.weight'  # timm adapts it to in_chans afterwards
-    wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k) and not (k == first and k in have))
+    want = {k: tuple(v.shape) for k, v in model.state_dict().items() if not k.startswith('head.')}
+    have = {k: tuple(v.shape) for k, v in state_dict.items() if not k.startswith('head.')}
+    first = 'blocks.0.conv.weight'
+    if first in have:
+        want[first] = have[first]  # timm adapts it to in_chans afterwards
+    wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))
     if wrong:
         raise CheckpointError(
-            f'weights do not fit the architecture: {wrong[0]} is {tuple(have.get(wrong[0], ())) or "missing"} in the file '
-            f'and {tuple(want.get(wrong[0], ())) or "unknown"} in the model ({len(wrong)} entries differ); '
+            f'weights do not fit the architecture: {wrong[0]} is {have.get(wrong[0], "missing")} in the file and '
+            f'{want.get(wrong[0], "unknown")} in the model ({len(wrong)} entries differ); '
             'create the architecture that the weights were made with'
         )
     return state_dict
@@ -348,9 +351,9 @@ def _stl_cfg(**kwargs: Any) -> dict[str, Any]:
 
 
 default_cfgs = generate_default_cfgs({
-    name: cfg for name, cfg in {
+    name: {**cfg, **checkpoints.weights(name)} for name, cfg in {
         'scae_springenberg9.untrained': _cifar_cfg(),
-        'scae_springenberg9.dae_cifar10': _cifar_cfg(num_classes=0, **checkpoints.weights('scae_springenberg9.dae_cifar10')),
+        'scae_springenberg9.dae_cifar10': _cifar_cfg(num_classes=0),
         'scae_allconv15.untrained': _cifar_cfg(),
         'scae_swwae.untrained': _stl_cfg(),
         'scae_vgg16.untrained': _cfg(),

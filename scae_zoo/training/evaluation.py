@@ -10,7 +10,7 @@ from .data import denormalize, normalize
 
 
 class DenoisingPsnr(NamedTuple):
-    """PSNR in dB over a set of images, each figure once as the mean over images and once from the mean squared error."""
+    """PSNR in dB over a set of images, as the mean over images and (pooled) from the mean squared error of them all."""
 
     images: int
     noisy: float

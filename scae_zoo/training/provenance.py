@@ -12,7 +12,6 @@ import torch
 import torchvision
 import yaml
 
-from ..checkpoints import HUB_ORG
 from ..version import __version__
 
 
@@ -96,7 +95,6 @@ import timm, scae_zoo
 
 autoencoder = scae_zoo.create_autoencoder('{name}', pretrained=True)  # encoder and decoder
 encoder = timm.create_model('{name}', pretrained=True)  # the encoder, as a timm model
-encoder = timm.create_model('hf-hub:{HUB_ORG}/{name}', pretrained=True)  # the same from the Hub
 features = timm.create_model('{architecture}', pretrained=True, features_only=True)
 ```
 

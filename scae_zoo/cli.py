@@ -1,0 +1,230 @@
+"""The ``scae`` command: what checkpoints there are, what they do to a picture, and how good they are."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import timm
+import torch
+from matplotlib.cbook import get_sample_data
+
+from . import checkpoints
+from .autoencoder import Scae, create_autoencoder
+from .checkpoints import Checkpoint, CheckpointError
+from .corruption import BlockMask, GaussianNoise, parse_corruption
+from .images import ImageError, open_rgb, save_png, side_by_side
+from .models.scae import ARCHITECTURES
+from .reconstruction import reconstruct
+from .training.data import denormalize, load_folder, normalize
+from .training.evaluation import denoising_psnr, psnr
+
+DEMO_MODEL = 'scae_springenberg9'
+
+
+def _find(model: str) -> Checkpoint:
+    """The checkpoint that a name, an architecture or a folder on the command line means."""
+    if Path(model).is_dir():
+        return checkpoints.open_folder(model)
+    if checkpoints.split_name(model)[0] not in ARCHITECTURES:
+        raise CheckpointError(
+            f'{model}: is neither a folder nor a model; `scae list` shows what there is')
+    return checkpoints.find(model)
+
+
+def _load_autoencoder(model: str) -> tuple[Scae, Checkpoint]:
+    checkpoint = _find(model)
+    if checkpoint.kind != 'autoencoder':
+        raise CheckpointError(f'{checkpoint.name}: is a {checkpoint.kind}, not an auto-encoder')
+    weights = str(checkpoint.folder.absolute())
+    return create_autoencoder(checkpoint.architecture, weights=weights), checkpoint
+
+
+def _headline(checkpoint: Checkpoint) -> str:
+    figure = checkpoint.metrics.get('denoising_psnr')
+    return f'{figure["denoised"]:.2f} dB at sigma {figure["sigma"]}' if figure else ''
+
+
+def list_command(args: argparse.Namespace) -> int:
+    names = checkpoints.names()
+    rows = [('checkpoint', 'kind', 'size', 'measured')]
+    for name in names:
+        checkpoint = checkpoints.find(name)
+        size = sum(file.stat().st_size for file in checkpoint.folder.glob('*.safetensors'))
+        rows.append((name, checkpoint.kind, f'{size / 1e6:.1f} MB', _headline(checkpoint)))
+    untrained = [a for a in ARCHITECTURES if not any(checkpoints.split_name(name)[0] == a for name in names)]
+    rows += [(name, 'no weights yet', '', '') for name in untrained]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def info_command(args: argparse.Namespace) -> int:
+    untrained = args.name in ARCHITECTURES and not any(n.startswith(f'{args.name}.') for n in checkpoints.names())
+    checkpoint = None if untrained else _find(args.name)
+    architecture = args.name if checkpoint is None else checkpoint.architecture
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(f'{args.name}: is for {architecture or "no architecture"}, not one of this zoo')
+    encoder = timm.create_model(architecture, num_classes=0)
+    total = sum(p.numel() for p in create_autoencoder(architecture).parameters())
+    own = sum(p.numel() for p in encoder.parameters())
+    layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
+                      for s in ARCHITECTURES[architecture])
+    print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
+    print(f'  encoder      {layers}  (channels; /2: stride 2)')
+    print(f'  parameters   encoder {own / 1e6:.2f} M, with decoder {total / 1e6:.2f} M')
+    size = ' x '.join(map(str, encoder.pretrained_cfg['input_size']))
+    print(f'  input        {size}; any size from 17 x 17 up works')
+    if checkpoint:
+        print(f'  kind         {checkpoint.kind}')
+        print(f'  folder       {checkpoint.folder}')
+        for path in sorted(checkpoint.folder.iterdir()):
+            print(f'    {path.name:<22}{path.stat().st_size:>12,} bytes')
+        print(f'  made by      {checkpoint.recipe or "unknown"}')
+        for key, value in checkpoint.metrics.items():
+            print(f'  {key}: {value}')
+    return 0
+
+
+def _corrupt_and_reconstruct(
+        model: Scae,
+        corrupt: GaussianNoise | BlockMask,
+        image: torch.Tensor,
+        seed: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A 1 x 3 x H x W uint8 image, corrupted and reconstructed, both as uint8 like it."""
+    mean, std = model.encoder.pretrained_cfg['mean'], model.encoder.pretrained_cfg['std']
+    corrupted = corrupt(normalize(image, mean, std), torch.Generator().manual_seed(seed))
+    both = (denormalize(x, mean, std).round().byte() for x in (corrupted, reconstruct(model, corrupted)))
+    return next(both), next(both)
+
+
+def _process(model: Scae, noise: str, path: Path, output: Path, seed: int) -> tuple[float, float]:
+    """Write the picture input | corrupted | reconstruction of one file; returns the PSNR before and after, in dB."""
+    cfg = model.encoder.pretrained_cfg
+    corrupt = parse_corruption(noise, cfg['mean'], cfg['std'], clip=True)
+    image = torch.from_numpy(open_rgb(path)).permute(2, 0, 1)[None]
+    corrupted, restored = _corrupt_and_reconstruct(model, corrupt, image, seed)
+    before, after = psnr(corrupted, image).item(), psnr(restored, image).item()
+    panels = [x[0].permute(1, 2, 0).numpy() for x in (image, corrupted, restored)]
+    titles = ['input', f'{noise}  {before:.2f} dB', f'reconstruction  {after:.2f} dB']
+    save_png(side_by_side(panels, titles), output)
+    return before, after
+
+
+def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
+    """A name that no other input of this call has taken: two inputs may share a stem."""
+    path, number = folder / f'{stem}.png', 2
+    while path in taken:
+        path, number = folder / f'{stem}-{number}.png', number + 1
+    taken.add(path)
+    return path
+
+
+def reconstruct_command(args: argparse.Namespace) -> int:
+    parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
+    model, _ = _load_autoencoder(args.model)
+    failed, taken = 0, set[Path]()
+    for path in args.images:
+        output = _free_name(args.output, f'{path.stem}_{args.noise.replace(":", "-")}', taken)
+        try:
+            before, after = _process(model, args.noise, path, output, args.seed)
+        except ImageError as error:
+            print(f'scae: error: {error}', file=sys.stderr)
+            failed += 1
+        else:
+            print(f'{path}: PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed -> {output}')
+    if failed == len(args.images):
+        return 2
+    return 1 if failed else 0
+
+
+def demo_command(args: argparse.Namespace) -> int:
+    model, checkpoint = _load_autoencoder(DEMO_MODEL)
+    photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
+    output = args.output / 'demo.png'
+    before, after = _process(model, 'gaussian:25', photograph, output, seed=0)
+    print(f'checkpoint  {checkpoint.name}')
+    print(f'photograph  {photograph.name}, Gaussian noise of sigma 25 (of 255) added')
+    print(f'PSNR        {before:.2f} dB before, {after:.2f} dB after')
+    print(f'picture     {output.absolute()}')
+    return 0
+
+
+def evaluate_command(args: argparse.Namespace) -> int:
+    model, checkpoint = _load_autoencoder(args.name)
+    images = load_folder(args.data)[:args.limit]
+    cfg = model.encoder.pretrained_cfg
+    result = denoising_psnr(model, images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
+    print(f'{checkpoint.name}: {result.images} images, Gaussian noise of sigma {args.sigma} (of 255), clipped')
+    for label, mean, pooled in (
+            ('noisy   ', result.noisy, result.noisy_pooled), ('denoised', result.denoised, result.denoised_pooled)):
+        print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error')
+    card = checkpoint.metrics.get('denoising_psnr', {})
+    if card.get('sigma') == args.sigma:
+        print(f'  card      {card["denoised"]:.2f} dB mean over {card["images"]} images')
+    return 0
+
+
+def _whole_number(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {minimum} up')
+        return int(text)
+
+    return parse
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='scae', description='Pretrained convolutional denoising auto-encoders with symmetric shortcuts.')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    command('list', list_command, 'List the checkpoints that can be loaded, and what was measured on them.')
+
+    sub = command('info', info_command, "Show a model's layers, size, files, recipe and measured figures.")
+    sub.add_argument('name', metavar='NAME', help='a checkpoint or architecture of `scae list`, or a checkpoint folder')
+
+    sub = command('reconstruct', reconstruct_command,
+                  'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.')
+    sub.add_argument('images', metavar='IMAGE', type=Path, nargs='+', help='image files of any size and mode')
+    sub.add_argument('--model', default=DEMO_MODEL, help='checkpoint, architecture or folder (default: %(default)s)')
+    sub.add_argument('--noise', default='gaussian:25',
+                     help='gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, '
+                          'side of a block in pixels) (default: %(default)s)')
+    sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('.'),
+                     help='folder for the pictures, made if need be (default: this one)')
+    sub.add_argument('--seed', type=_whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
+
+    sub = command('demo', demo_command, 'Denoise a real photograph with a pretrained auto-encoder; needs no network.')
+    sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('scae_demo'),
+                     help='folder for the picture (default: %(default)s)')
+
+    sub = command('evaluate', evaluate_command, "Measure an auto-encoder's denoising PSNR on a folder of images.")
+    sub.add_argument('name', metavar='NAME', help='a checkpoint or architecture of `scae list`, or a checkpoint folder')
+    sub.add_argument('--data', metavar='DIR', type=Path, required=True,
+                     help='folder of images of one size, read with its sub-folders')
+    sub.add_argument('--sigma', type=float, default=25.5, help='noise level, of 255 (default: %(default)s)')
+    sub.add_argument('--seed', type=_whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
+    sub.add_argument('--limit', type=_whole_number(1), help='use only the first LIMIT images')
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 some images failed, 2 nothing could be done."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (CheckpointError, ValueError) as error:
+        print(f'scae: error: {error}', file=sys.stderr)
+        return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Photographs from and to files: any mode Pillow reads becomes RGB, and a picture is written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+
+class ImageError(ValueError):
+    """A file cannot be read as an image, or a picture cannot be written; one line says which and why."""
+
+
+def open_rgb(path: str | Path) -> np.ndarray:
+    """The image in a file as H x W x 3 uint8 RGB, upright; the first frame, transparency on white, 16 bits scaled to 8.
+
+    Raises:
+        ImageError: The file is missing, no image, truncated, or too large to be decoded safely.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+    except Image.DecompressionBombError:
+        raise ImageError(f'{path}: has too many pixels to be decoded safely; scale it down first') from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f'{path}: is no image that can be read (PNG, JPEG, WebP, TIFF, BMP, ...)') from None
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read ({error.strerror or error})') from None
+    except (SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f'{path}: is a damaged image ({error})') from None
+    if image.mode.startswith('I') or image.mode == 'F':
+        return np.repeat(_to_eight_bits(image)[:, :, None], 3, axis=2)
+    if 'A' in image.mode or 'a' in image.mode or 'transparency' in image.info:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
+    return np.array(image.convert('RGB'))
+
+
+def _to_eight_bits(image: Image.Image) -> np.ndarray:
+    # Pillow's own conversion to RGB clips these modes at 255
+    pixels = np.asarray(image, dtype=np.float64)
+    if image.mode == 'F':
+        scale = 255 if pixels.max(initial=0) <= 1 else 1
+    else:
+        scale = 255 / 65535 if image.mode.startswith('I;16') or pixels.max(initial=0) > 255 else 1
+    return np.clip(np.rint(np.nan_to_num(pixels) * scale), 0, 255).astype(np.uint8)
+
+
+def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:
+    """Equally large H x W x 3 uint8 images in a row, each with its title above; tiny ones are enlarged to be seen."""
+    height, width, _ = panels[0].shape
+    zoom = max(1, 192 // max(height, width))
+    height, width = height * zoom, width * zoom
+    font = ImageFont.load_default(size=max(12, min(28, width // 18)))
+    column = max(width, *(int(font.getlength(title)) + 8 for title in titles))
+    gap, bar = 8, int(font.size * 1.8)
+    picture = Image.new('RGB', (len(panels) * (column + gap) - gap, height + bar), 'white')
+    draw = ImageDraw.Draw(picture)
+    for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):
+        left = i * (column + gap)
+        draw.text((left + column / 2, bar / 2), title, fill='black', font=font, anchor='mm')
+        enlarged = Image.fromarray(panel).resize((width, height), Image.Resampling.NEAREST)
+        picture.paste(enlarged, (left + (column - width) // 2, bar))
+    return picture
+
+
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a PNG; on any failure nothing is left of it and an older file of the same name stays.
+
+    Raises:
+        ImageError: The folder cannot be written or the disk is full.
+    """
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as file:
+            partial = Path(file.name)
+            picture.save(file, 'PNG')
+        partial.chmod(0o644)
+        os.replace(partial, path)
+        partial = None
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be written ({error.strerror or error})') from None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)

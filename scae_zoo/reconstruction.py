@@ -1,0 +1,44 @@
+"""Runs an auto-encoder over photographs of any size, in overlapping tiles where the whole would not fit into memory."""
+
+import torch
+import torch.nn.functional as F
+
+from .autoencoder import Scae
+
+MIN_SIZE = 17  # pixels; smaller images are padded
+TILE = 512  # pixels
+
+
+def receptive_margin(model: Scae) -> tuple[int, int]:
+    """How far, in pixels, a reconstructed pixel sees to each side, rounded up to the total stride; and that stride."""
+    stride, reach = 1, 0
+    for block in model.encoder.blocks:
+        reach += block.conv.kernel_size[0] // 2 * stride
+        stride *= block.conv.stride[0]
+    # the decoder mirrors the encoder, at most one stride further out for what the rounding of sizes moves
+    return -(-(2 * reach + stride) // stride) * stride, stride
+
+
+@torch.inference_mode()
+def reconstruct(model: Scae, x: torch.Tensor, tile: int = TILE) -> torch.Tensor:
+    """The reconstruction of corrupted images, N x C x H x W in normalised units, H and W from 1 up.
+
+    Args:
+        model: The auto-encoder; it is put into evaluation mode.
+        x: The corrupted images.
+        tile: Side in pixels above which the images are cut into tiles. Tiles overlap by what a pixel sees and begin at
+            multiples of the network's stride, so that the result is the whole image's.
+    """
+    model.eval()
+    height, width = x.shape[-2:]
+    x = F.pad(x, (0, max(0, MIN_SIZE - width), 0, max(0, MIN_SIZE - height)), mode='replicate')
+    margin, stride = receptive_margin(model)
+    tile = -(-tile // stride) * stride
+    output = torch.empty_like(x)
+    for top in range(0, x.shape[-2], tile):
+        for left in range(0, x.shape[-1], tile):
+            first_row, first_col = max(0, top - margin), max(0, left - margin)
+            y = model(x[..., first_row:top + tile + margin, first_col:left + tile + margin])
+            y = y[..., top - first_row:, left - first_col:][..., :tile, :tile]
+            output[..., top:top + tile, left:left + tile] = y
+    return output[..., :height, :width]

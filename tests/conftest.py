@@ -1,0 +1,48 @@
+"""Fixtures shared by the tests."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from scae_zoo.checkpoints import WEIGHTS
+
+ARCHITECTURES = ('scae_allconv15', 'scae_springenberg9', 'scae_swwae', 'scae_vgg16')
+SHIPPED = 'scae_springenberg9.dae_cifar10'
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No checkpoint folder of the user's, no network, the same random numbers in every test."""
+    monkeypatch.delenv('SCAE_ZOO_CHECKPOINTS', raising=False)
+    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def checkpoint_folder(tmp_path: Path) -> Path:
+    """A copy of the shipped auto-encoder's folder, to be damaged."""
+    return Path(shutil.copytree(WEIGHTS / SHIPPED, tmp_path / 'store' / SHIPPED))
+
+
+def randomize_norms(model: torch.nn.Module) -> torch.nn.Module:
+    """Give every batch norm statistics and an affine part of its own, as after training."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 2)
+            module.bias.data.normal_(std=0.1)
+    return model.eval()
+
+
+def randomize(model: torch.nn.Module) -> torch.nn.Module:
+    """Weights and batch norms as after training: a fault in any layer, the first too, then shows in the output.
+
+    The networks' own start, N(0, 0.01), shrinks the signal in evaluation to less than rounding after some layers.
+    """
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            torch.nn.init.kaiming_normal_(module.weight)
+    return randomize_norms(model)

@@ -13,6 +13,7 @@ test: $(VENV)/installed lint
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 # the stamp is made last, so that an install that broke off is done again
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -103,7 +103,7 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
 def train(recipe: Recipe, images: torch.Tensor, out: Path, device: torch.device, compile_model: bool) -> Scae:
     """Train from the last whole epoch in ``out`` (or from the start) to the end."""
     torch.manual_seed(recipe.seed)
-    model = create_autoencoder(ARCHITECTURE).to(device, memory_format=torch.channels_last)
+    model = create_autoencoder(ARCHITECTURE).to(device).to(memory_format=torch.channels_last)
     cfg = model.encoder.pretrained_cfg
     mean, std = cfg['mean'], cfg['std']
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, fused=True)

@@ -1,7 +1,7 @@
 """The auto-encoder: encoder, decoder and the shortcuts between them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -103,7 +103,7 @@ def create_halves(
     if architecture not in ARCHITECTURES:
         raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
     decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
-    source = {}
+    source: dict[str, Any] = {}
     if checkpoint is not None:
         # read here, so that both halves come from one folder whatever the environment says
         source = dict(
@@ -111,7 +111,8 @@ def create_halves(
             pretrained_cfg=checkpoint.pretrained_cfg,
             pretrained_cfg_overlay={'state_dict': checkpoint.tensors(ENCODER)},
         )
-    encoder = timm.create_model(architecture, num_classes=0, in_chans=in_chans, **source, **kwargs)
+    encoder = cast(
+        ScaeEncoder, timm.create_model(architecture, num_classes=0, in_chans=in_chans, **source, **kwargs))
     encoder.pretrained_cfg.pop('state_dict', None)
     return encoder, decoder
 

@@ -279,8 +279,8 @@ def verified_overlay(
 
     timm itself would load a damaged file, fall back to a pickle, or raise without a message.
     """
-    cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
     overlay = dict(overlay or {})
+    cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
     if cfg.state_dict:
         return overlay
     name = f'{architecture}.{cfg.tag}' if cfg.tag else architecture

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import timm
 import torch
 from matplotlib.cbook import get_sample_data
 
@@ -66,15 +65,14 @@ def info_command(args: argparse.Namespace) -> int:
     architecture = args.name if checkpoint is None else checkpoint.architecture
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f'{args.name}: is for {architecture or "no architecture"}, not one of this zoo')
-    encoder = timm.create_model(architecture, num_classes=0)
-    total = sum(p.numel() for p in create_autoencoder(architecture).parameters())
-    own = sum(p.numel() for p in encoder.parameters())
+    model = create_autoencoder(architecture)
+    total, own = (sum(p.numel() for p in module.parameters()) for module in (model, model.encoder))
     layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
                       for s in ARCHITECTURES[architecture])
     print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
     print(f'  encoder      {layers}  (channels; /2: stride 2)')
     print(f'  parameters   encoder {own / 1e6:.2f} M, with decoder {total / 1e6:.2f} M')
-    size = ' x '.join(map(str, encoder.pretrained_cfg['input_size']))
+    size = ' x '.join(map(str, model.encoder.pretrained_cfg['input_size']))
     print(f'  input        {size}; any size from 17 x 17 up works')
     if checkpoint:
         print(f'  kind         {checkpoint.kind}')

@@ -21,16 +21,17 @@ class Deconv2d(nn.ConvTranspose2d):
         super().__init__(in_chs, out_chs, kernel_size, stride, padding=kernel_size // 2, bias=bias, **dd)
 
     def forward(self, x: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        stride = self.stride[0]
+        stride, (padding, _) = self.stride[0], self.kernel_size
+        padding //= 2
         if torch.compiler.is_exporting() and stride > 1:
             # the range check on output_padding cannot be proved for dynamic sizes; taking rows by index needs no proof
-            x = F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, stride - 1)
+            x = F.conv_transpose2d(x, self.weight, self.bias, stride, padding, stride - 1)
             for dim in (2, 3):
                 x = x.index_select(dim, torch.arange(mirrored.shape[dim], device=x.device))
             return x
         # with odd kernels and half padding, a transposed convolution alone gives stride * (i - 1) + 1
         pad = [mirrored.shape[dim] - (stride * (x.shape[dim] - 1) + 1) for dim in (2, 3)]
-        return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, pad)
+        return F.conv_transpose2d(x, self.weight, self.bias, stride, padding, pad)
 
 
 class ScaeDecoderBlock(nn.Module):

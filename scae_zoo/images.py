@@ -43,7 +43,7 @@ def _to_eight_bits(image: Image.Image) -> np.ndarray:
     # Pillow's own conversion to RGB clips these modes at 255
     pixels = np.asarray(image, dtype=np.float64)
     if image.mode == 'F':
-        scale = 255 if pixels.max(initial=0) <= 1 else 1
+        scale = 255. if pixels.max(initial=0) <= 1 else 1.
     else:
         scale = 255 / 65535 if image.mode.startswith('I;16') or pixels.max(initial=0) > 255 else 1
     return np.clip(np.rint(np.nan_to_num(pixels) * scale), 0, 255).astype(np.uint8)
@@ -54,9 +54,10 @@ def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.I
     height, width, _ = panels[0].shape
     zoom = max(1, 192 // max(height, width))
     height, width = height * zoom, width * zoom
-    font = ImageFont.load_default(size=max(12, min(28, width // 18)))
+    points = max(12, min(28, width // 18))
+    font = ImageFont.load_default(size=points)
     column = max(width, *(int(font.getlength(title)) + 8 for title in titles))
-    gap, bar = 8, int(font.size * 1.8)
+    gap, bar = 8, int(points * 1.8)
     picture = Image.new('RGB', (len(panels) * (column + gap) - gap, height + bar), 'white')
     draw = ImageDraw.Draw(picture)
     for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):

@@ -12,9 +12,9 @@ TILE = 512  # pixels
 def receptive_margin(model: Scae) -> tuple[int, int]:
     """How far, in pixels, a reconstructed pixel sees to each side, rounded up to the total stride; and that stride."""
     stride, reach = 1, 0
-    for block in model.encoder.blocks:
-        reach += block.conv.kernel_size[0] // 2 * stride
-        stride *= block.conv.stride[0]
+    for conv in (module for module in model.encoder.modules() if isinstance(module, torch.nn.Conv2d)):
+        reach += conv.kernel_size[0] // 2 * stride
+        stride *= conv.stride[0]
     # the decoder mirrors the encoder, at most one stride further out for what the rounding of sizes moves
     return -(-(2 * reach + stride) // stride) * stride, stride
 

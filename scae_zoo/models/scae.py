@@ -8,7 +8,7 @@ together in ``scae_zoo/autoencoder.py``.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn as nn
@@ -21,11 +21,15 @@ from timm.models import (
     register_model,
 )
 from timm.models._features import feature_take_indices  # not public; every model family of timm uses it
+from torch.nn.modules.conv import _ConvNd
 
 from .. import checkpoints
 from ..checkpoints import CheckpointError
 
 __all__ = ['ARCHITECTURES', 'ConvSpec', 'ScaeBlock', 'ScaeEncoder', 'fuse_conv_norm', 'init_weights']
+
+
+ConvT = TypeVar('ConvT', bound=_ConvNd)
 
 
 class ConvSpec(NamedTuple):
@@ -57,7 +61,7 @@ ARCHITECTURES: dict[str, tuple[ConvSpec, ...]] = {
 }
 
 
-def fuse_conv_norm(conv: nn.Module, norm: nn.Module, transpose: bool = False) -> nn.Module | None:
+def fuse_conv_norm(conv: ConvT, norm: nn.Module, transpose: bool = False) -> ConvT | None:
     """The (de)convolution with the batch norm that follows folded into it, or None where there is nothing to fold."""
     if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
         return None
@@ -122,6 +126,10 @@ class ScaeEncoder(nn.Module):
         down_drop_rate: Dropout after each down-sampling convolution (All-CNN: 0.5).
     """
 
+    pretrained_cfg: dict[str, Any]  # set by timm
+    feature_info: list[dict[str, Any]]
+    feature_ends: list[int]
+
     def __init__(
             self,
             convs: tuple[ConvSpec, ...],
@@ -146,7 +154,7 @@ class ScaeEncoder(nn.Module):
 
         self.drop_in = nn.Dropout(in_drop_rate) if in_drop_rate > 0. else nn.Identity()
         self.feature_info = []
-        self.feature_ends = []  # index into self.blocks of each feature_info tap: the last block of a resolution
+        self.feature_ends = []  # index of each tap's block: the last one of its resolution
         blocks = []
         prev_chs, reduction = in_chans, 1
         for i, spec in enumerate(convs):
@@ -256,10 +264,8 @@ class ScaeEncoder(nn.Module):
         raw = [x]
         x = self.drop_in(x)
         for block in self.blocks:
-            if self.grad_checkpointing:
-                z, x = checkpoint_seq([_raw_and_activated(block)], x)
-            else:
-                z, x = _raw_and_activated(block)(x)
+            run = _raw_and_activated(cast(ScaeBlock, block))
+            z, x = checkpoint_seq([run], x) if self.grad_checkpointing else run(x)
             raw.append(z)
         return x, raw[:-1]
 

@@ -53,7 +53,8 @@ def denoising_psnr(
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     corrupt = GaussianNoise(sigma, mean, std, clip=True)
-    noisy_mse, denoised_mse = [], []
+    noisy_mse: list[torch.Tensor] = []
+    denoised_mse: list[torch.Tensor] = []
     for clean in images.split(batch_size):
         clean = clean.to(device)
         noisy = corrupt(normalize(clean, mean, std), generator)

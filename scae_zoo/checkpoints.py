@@ -181,10 +181,11 @@ def open_folder(folder: str | Path) -> Checkpoint:
     if not (folder / 'manifest.json').is_file():
         return bare
     manifest = bare._parse('manifest.json')
-    try:
-        return Checkpoint(manifest['name'], folder, manifest['files'], manifest.get('recipe', ''))
-    except KeyError as error:
-        raise bare.error('manifest.json', f'lacks {error}') from error
+    name, files = manifest.get('name'), manifest.get('files')
+    if not isinstance(name, str) or not isinstance(files, dict) or not all(
+            isinstance(entry, dict) and {'sha256', 'bytes'} <= entry.keys() for entry in files.values()):
+        raise bare.error('manifest.json', 'does not say the name, and the sha256 and bytes of each file')
+    return Checkpoint(name, folder, files, str(manifest.get('recipe', '')))
 
 
 def find(

@@ -288,8 +288,9 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: nn.Module) 
     want = {k: tuple(v.shape) for k, v in model.state_dict().items() if not k.startswith('head.')}
     have = {k: tuple(v.shape) for k, v in state_dict.items() if not k.startswith('head.')}
     first = 'blocks.0.conv.weight'
-    if first in have:
-        want[first] = have[first]  # timm adapts it to in_chans afterwards
+    if first in have:  # timm adapts it to in_chans afterwards, in the precision that it has
+        want[first] = have[first]
+        state_dict = {**state_dict, first: state_dict[first].float()}
     wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))
     if wrong:
         raise CheckpointError(

@@ -1,0 +1,351 @@
+"""The checkpoint store: writing, finding, and what bad input gets."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+import scae_zoo
+from scae_zoo import CheckpointError, checkpoints, create_autoencoder, create_segmenter
+from scae_zoo.checkpoint_writing import update_manifest, write
+
+from .conftest import SHIPPED
+
+ARCHITECTURE, TAG = checkpoints.split_name(SHIPPED)
+NOTES = {'recipe': {'command': 'python recipes/mine.py'}, 'metrics': {'figure': 1.5}, 'card': '# mine\n'}
+
+
+def write_autoencoder(folder: Path, architecture: str = ARCHITECTURE, **kwargs) -> scae_zoo.Scae:
+    model = create_autoencoder(architecture, **kwargs)
+    write(folder, model.encoder, model.decoder, **NOTES)
+    return model
+
+
+def same(a: torch.nn.Module, b: torch.nn.Module, tolerance: float = 0.) -> bool:
+    x, y = a.state_dict(), b.state_dict()
+    return x.keys() == y.keys() and all(torch.allclose(x[k], y[k], rtol=tolerance, atol=tolerance) for k in x)
+
+
+# -- what is shipped ---------------------------------------------------------------------------------------------------
+
+def test_listed_is_what_loads_without_a_network() -> None:
+    names = timm.list_pretrained('scae_*')
+    assert names == checkpoints.names()
+    assert SHIPPED in names
+    for name in names:
+        model = timm.create_model(name, pretrained=True)
+        assert not same(model, timm.create_model(name.partition('.')[0], num_classes=model.num_classes))
+
+
+def test_every_way_gives_the_same_encoder() -> None:
+    folder = checkpoints.WEIGHTS / SHIPPED
+    whole = create_autoencoder(SHIPPED, pretrained=True)
+    for model in (
+            timm.create_model(ARCHITECTURE, pretrained=True),
+            timm.create_model(SHIPPED, pretrained=True),
+            timm.create_model(f'local-dir:{folder}', pretrained=True),
+            create_autoencoder(ARCHITECTURE, weights=TAG).encoder,
+            create_autoencoder(ARCHITECTURE, weights=str(folder)).encoder):
+        assert same(model, whole.encoder)
+    stored = load_file(folder / 'model.safetensors')
+    assert stored.keys() == whole.encoder.state_dict().keys()
+    half = {key for key, value in stored.items() if value.dtype == torch.float16}
+    assert half == {key for key in stored if key.endswith('conv.weight')}
+
+
+def test_the_encoder_adapts_as_timm_users_expect() -> None:
+    whole = timm.create_model(SHIPPED, pretrained=True)
+    classifier = timm.create_model(SHIPPED, pretrained=True, num_classes=10, in_chans=1)
+    assert torch.equal(classifier.blocks[3].conv.weight, whole.blocks[3].conv.weight)
+    torch.testing.assert_close(classifier.blocks[0].conv.weight, whole.blocks[0].conv.weight.sum(1, keepdim=True))
+    levels = timm.create_model(SHIPPED, pretrained=True, features_only=True).eval()(torch.ones(1, 3, 32, 32))
+    torch.testing.assert_close(levels[-1], whole.eval().forward_features(torch.ones(1, 3, 32, 32)))
+
+
+def test_grey_images_are_reconstructed_like_grey_colour_images() -> None:
+    colour = create_autoencoder(SHIPPED, pretrained=True).eval()
+    grey = create_autoencoder(SHIPPED, pretrained=True, in_chans=1).eval()
+    x = torch.randn(2, 1, 20, 24)
+    torch.testing.assert_close(grey(x), colour(x.expand(2, 3, 20, 24)).mean(1, keepdim=True), rtol=1e-3, atol=1e-4)
+    assert create_autoencoder(SHIPPED, pretrained=True, in_chans=5)(torch.randn(1, 5, 20, 24)).shape == (1, 5, 20, 24)
+
+
+def test_package_manifest_is_complete() -> None:
+    manifest = json.loads((checkpoints.WEIGHTS / 'manifest.json').read_text())
+    assert set(manifest) == {p.name for p in checkpoints.WEIGHTS.iterdir() if p.is_dir()}
+    for name, entry in manifest.items():
+        checkpoint = checkpoints.find(name)
+        files = {p.name for p in (checkpoints.WEIGHTS / name).iterdir()} - {'manifest.json'}
+        assert set(entry['files']) == files
+        assert all(checkpoint.read(file) for file in files)
+
+
+# -- segmenters from the auto-encoder ----------------------------------------------------------------------------------
+
+def test_segmenter_starts_from_what_init_says() -> None:
+    source = create_autoencoder(SHIPPED, pretrained=True)
+    both = create_segmenter(SHIPPED, 5, init='autoencoder')
+    encoder = create_segmenter(SHIPPED, 5, init='encoder')
+    neither = create_segmenter(ARCHITECTURE, 5, init='random')
+    assert [same(m.encoder, source.encoder) for m in (both, encoder, neither)] == [True, True, False]
+    assert [same(m.decoder.blocks, source.decoder.blocks) for m in (both, encoder, neither)] == [True, False, False]
+    assert both(torch.randn(1, 3, 19, 22)).shape == (1, 5, 19, 22)
+
+
+def test_trained_segmenter_comes_back(tmp_path: Path) -> None:
+    model = create_segmenter(SHIPPED, 5)
+    folder = tmp_path / f'{ARCHITECTURE}.seg'
+    assert write(folder, model.encoder, model.decoder, **NOTES).kind == 'segmenter'
+    again = create_segmenter(ARCHITECTURE, pretrained=True, weights=str(folder))
+    assert again.num_classes == 5
+    assert same(again, model, 1e-3)
+    other = create_segmenter(ARCHITECTURE, 7, pretrained=True, weights=str(folder))
+    assert other.eval()(torch.randn(1, 3, 20, 20)).shape[1] == 7
+    assert same(other.decoder.blocks, again.decoder.blocks)
+    with pytest.raises(CheckpointError, match='segmenter, not an autoencoder'):
+        create_autoencoder(ARCHITECTURE, weights=str(folder))
+    with pytest.raises(CheckpointError, match='autoencoder, not a segmenter'):
+        create_segmenter(ARCHITECTURE, 5, pretrained=True, weights=str(checkpoints.WEIGHTS / SHIPPED))
+
+
+# -- folders of the user's own -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('architecture', ['scae_swwae', 'scae_allconv15'])
+@pytest.mark.parametrize('shortcuts', [True, False])
+def test_written_and_read_back(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: str, shortcuts: bool) -> None:
+    model = write_autoencoder(tmp_path / f'{architecture}.mine', architecture, shortcuts=shortcuts)
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
+    again = create_autoencoder(f'{architecture}.mine', pretrained=True)
+    assert again.decoder.shortcuts == shortcuts
+    assert same(again, model, 1e-3)
+    with pytest.raises(ValueError, match='shortcuts'):
+        create_autoencoder(f'{architecture}.mine', pretrained=True, shortcuts=not shortcuts)
+    assert f'{architecture}.mine' in checkpoints.names()
+    assert checkpoints.find(f'{architecture}.mine').metrics == {'figure': 1.5}
+
+
+def test_own_folder_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_autoencoder(tmp_path / SHIPPED)
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
+    assert same(timm.create_model(SHIPPED, pretrained=True), model.encoder, 1e-3)
+    assert same(create_autoencoder(SHIPPED, pretrained=True), model, 1e-3)
+
+
+def test_a_folder_that_others_wrote_loads_too(tmp_path: Path) -> None:
+    encoder = timm.create_model(ARCHITECTURE, num_classes=3)
+    folder = tmp_path / 'mine'
+    timm.models._hub.save_for_hf(encoder, folder, safe_serialization=True)
+    assert same(timm.create_model(f'local-dir:{folder}', pretrained=True), encoder)
+    again = timm.create_model(ARCHITECTURE, pretrained=True, num_classes=3, pretrained_cfg_overlay={
+        'file': str(folder / 'model.safetensors'), 'num_classes': 3})
+    assert same(again, encoder)
+
+
+def test_manifest_follows_the_folders(tmp_path: Path) -> None:
+    write_autoencoder(tmp_path / f'{ARCHITECTURE}.b')
+    write_autoencoder(tmp_path / f'{ARCHITECTURE}.a')
+    update_manifest(tmp_path)
+    manifest = json.loads((tmp_path / 'manifest.json').read_text())
+    assert list(manifest) == [f'{ARCHITECTURE}.a', f'{ARCHITECTURE}.b']
+    assert manifest[f'{ARCHITECTURE}.a']['kind'] == 'autoencoder'
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) * 3 // 4] ^= 1
+    path.write_bytes(data)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b'')
+
+
+def pickled(path: Path) -> None:
+    torch.save({'a': torch.zeros(2)}, path)
+
+
+def pickled_unlisted(path: Path) -> None:
+    (path.parent / 'manifest.json').unlink()
+    pickled(path)
+
+
+def truncated_unlisted(path: Path) -> None:
+    (path.parent / 'manifest.json').unlink()
+    truncate(path)
+
+
+def only_a_pickle(path: Path) -> None:
+    path.unlink()
+    torch.save({'a': torch.zeros(2)}, path.parent / 'pytorch_model.bin')
+
+
+FAULTS: list[tuple[Callable[[Path], None], str]] = [
+    (truncate, 'bytes instead of'),
+    (flip_a_bit, 'sha256'),
+    (empty, 'bytes instead of'),
+    (pickled, 'bytes instead of'),
+    (pickled_unlisted, 'pickle'),
+    (truncated_unlisted, 'not a whole safetensors file'),
+    (Path.unlink, 'not found'),
+    (only_a_pickle, 'pickles are never loaded'),
+    (lambda path: path.rename(path.parent / 'weights.safetensors') and None, 'not found'),
+]
+
+
+@pytest.mark.parametrize(('fault', 'message'), FAULTS)
+@pytest.mark.parametrize('file', ['model.safetensors', 'decoder.safetensors'])
+def test_damage_is_named(
+        checkpoint_folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        fault: Callable[[Path], None],
+        message: str,
+        file: str,
+) -> None:
+    fault(checkpoint_folder / file)
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(checkpoint_folder.parent))
+    loaders: list[Callable[[], object]] = [
+        lambda: create_autoencoder(SHIPPED, pretrained=True),
+        lambda: create_autoencoder(ARCHITECTURE, weights=str(checkpoint_folder)),
+        lambda: create_segmenter(SHIPPED, 5),
+    ]
+    if file == 'model.safetensors':
+        loaders += [
+            lambda: timm.create_model(SHIPPED, pretrained=True),
+            lambda: timm.create_model(f'local-dir:{checkpoint_folder}', pretrained=True),
+            lambda: timm.create_model(SHIPPED, pretrained=True, num_classes=10),
+            lambda: timm.create_model(SHIPPED, pretrained=True, features_only=True),
+        ]
+    for load in loaders:
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load()
+        text = str(caught.value)
+        assert '\n' not in text
+        assert str(checkpoint_folder / file) in text
+        recipe = 'recipes/cifar10_autoencoder.py' if (checkpoint_folder / 'manifest.json').exists() else 'recipe'
+        for way_out in ('download', 'SCAE_ZOO_CHECKPOINTS', recipe):
+            assert way_out in text
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"architecture": 1}', 'nonsense'])
+def test_damaged_configuration(checkpoint_folder: Path, content: str) -> None:
+    (checkpoint_folder / 'manifest.json').unlink()
+    (checkpoint_folder / 'config.json').write_text(content)
+    with pytest.raises(CheckpointError, match='config.json'):
+        create_autoencoder(ARCHITECTURE, weights=str(checkpoint_folder))
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"name": "x", "files": 3}'])
+def test_damaged_manifest(checkpoint_folder: Path, content: str) -> None:
+    (checkpoint_folder / 'manifest.json').write_text(content)
+    with pytest.raises(CheckpointError, match='manifest.json'):
+        create_autoencoder(ARCHITECTURE, weights=str(checkpoint_folder))
+
+
+def test_wrong_architecture_is_refused(checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for load in (
+            lambda: create_autoencoder('scae_vgg16', weights=str(checkpoint_folder)),
+            lambda: create_segmenter('scae_vgg16', 5, weights=str(checkpoint_folder)),
+            lambda: timm.create_model('scae_vgg16', pretrained=True, pretrained_cfg_overlay={
+                'file': str(checkpoint_folder / 'model.safetensors')})):
+        with pytest.raises(CheckpointError, match='scae_springenberg9, not scae_vgg16'):
+            load()
+    bare = checkpoint_folder.parent / 'bare.safetensors'
+    (checkpoint_folder / 'model.safetensors').rename(bare)
+    for classes in (0, 10):
+        with pytest.raises(CheckpointError, match='do not fit the architecture'):
+            timm.create_model('scae_vgg16', pretrained=True, num_classes=classes,
+                              pretrained_cfg_overlay={'file': str(bare), 'num_classes': 0})
+    renamed = checkpoint_folder.rename(checkpoint_folder.parent / 'scae_vgg16.dae')
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(renamed.parent))
+    with pytest.raises(CheckpointError, match='scae_springenberg9, not scae_vgg16'):
+        create_autoencoder('scae_vgg16.dae', pretrained=True)
+
+
+def test_no_pickle_is_loaded_from_a_path(tmp_path: Path) -> None:
+    path = tmp_path / 'weights.pth'
+    torch.save(timm.create_model(ARCHITECTURE).state_dict(), path)
+    with pytest.raises(CheckpointError, match='pickles are never loaded'):
+        timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': str(path)})
+
+
+@pytest.mark.parametrize(('load', 'message'), [
+    (lambda: create_autoencoder('scae_vgg16', pretrained=True), 'scae_vgg16'),
+    (lambda: create_autoencoder(f'{ARCHITECTURE}.no_such', pretrained=True), SHIPPED),
+    (lambda: create_autoencoder(ARCHITECTURE, weights='no_such'), SHIPPED),
+    (lambda: create_autoencoder(ARCHITECTURE, weights='/no/such/folder'), 'not found'),
+    (lambda: create_segmenter(ARCHITECTURE, pretrained=True), 'segmenter'),
+    (lambda: timm.create_model('scae_vgg16', pretrained=True), 'scae_vgg16'),
+    (lambda: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': '/no/such.safetensors'}),
+     'not found'),
+    (lambda: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={
+        'hf_hub_id': 'a/b', 'source': 'hf-hub'}), 'a/b'),
+])
+def test_what_is_not_there_is_named(load: Callable[[], object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load()
+    assert '\n' not in str(caught.value)
+
+
+def test_unknown_architecture() -> None:
+    with pytest.raises(ValueError, match='scae_vgg16'):
+        create_autoencoder('scae_vgg61')
+
+
+# -- whole or not at all -----------------------------------------------------------------------------------------------
+
+def test_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / SHIPPED
+    model = write_autoencoder(folder)
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # the kernel refuses to let a file grow beyond this, as a full disk does
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, limits[1]))
+    try:
+        with pytest.raises(CheckpointError, match='cannot be written'):
+            write(folder, model.encoder, model.decoder, **NOTES)
+        with pytest.raises(CheckpointError, match='cannot be written'):
+            write(tmp_path / 'new' / SHIPPED, model.encoder, model.decoder, **NOTES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert sorted(p.name for p in tmp_path.rglob('*') if p.is_dir()) == ['new', SHIPPED]
+    assert not list((tmp_path / 'new').iterdir())
+
+
+def test_killed_while_writing_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = f"""
+import os, signal
+from scae_zoo import create_autoencoder, checkpoint_writing
+model = create_autoencoder({ARCHITECTURE!r})
+checkpoint_writing.yaml.safe_dump = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+checkpoint_writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decoder, recipe={{}}, metrics={{}}, card='')
+"""
+    result = subprocess.run([sys.executable, '-c', code], cwd=Path(__file__).parents[1])
+    assert result.returncode == -9
+    assert not (tmp_path / SHIPPED).exists()
+    assert list(tmp_path.iterdir()), 'the process was killed before it began to write'
+    packaged = checkpoints.names()
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
+    assert checkpoints.names() == packaged
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    (tmp_path / 'file').write_text('')
+    model = create_autoencoder(ARCHITECTURE)
+    with pytest.raises(CheckpointError, match='cannot be written'):
+        write(tmp_path / 'file' / SHIPPED, model.encoder, model.decoder, **NOTES)

@@ -96,6 +96,11 @@ def load_state(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimi
                 index, _, entry = name.partition('.')
                 states.setdefault(int(index), {})[entry] = file.get_tensor(key)
     model.load_state_dict(weights)
+    # the fused optimiser reads memory in order: a moment must lie in memory as its channels_last parameter does
+    for index, parameter in enumerate(model.parameters()):
+        for entry, value in states[index].items():
+            if value.shape == parameter.shape:
+                states[index][entry] = torch.empty_like(parameter).copy_(value)
     optimizer.load_state_dict({**optimizer.state_dict(), 'state': states})
     return epoch
 

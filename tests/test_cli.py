@@ -1,0 +1,157 @@
+"""The ``scae`` command, as its user meets it."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scae_zoo.checkpoints import WEIGHTS
+from scae_zoo.cli import main
+
+from .conftest import ARCHITECTURES, SHIPPED
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    """A smooth 45 x 38 picture."""
+    y, x = np.mgrid[:38, :45]
+    pixels = np.stack([x * 5, y * 6, 255 - x * 3 - y], axis=2).astype(np.uint8)
+    path = tmp_path / 'photograph.png'
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def run(*args: str | Path) -> int:
+    return main([str(arg) for arg in args])
+
+
+def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('list') == 0
+    printed = capsys.readouterr().out
+    assert SHIPPED in printed
+    assert all(name in printed for name in ARCHITECTURES)
+    figure = json.loads((WEIGHTS / SHIPPED / 'metrics.json').read_text())['denoising_psnr']['denoised']
+    assert f'{figure:.2f} dB' in printed
+
+
+@pytest.mark.parametrize('name', ['scae_vgg16', 'scae_springenberg9', SHIPPED, str(WEIGHTS / SHIPPED)])
+def test_info(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('info', name) == 0
+    printed = capsys.readouterr().out
+    assert '14.72 M' in printed if name == 'scae_vgg16' else 'recipes/cifar10_autoencoder.py' in printed
+
+
+def test_demo_improves_a_real_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('demo', '-o', tmp_path) == 0
+    printed = capsys.readouterr().out
+    assert SHIPPED in printed
+    assert str(tmp_path / 'demo.png') in printed
+    before, after = (float(line.split()[1 + 3 * i]) for i in (0, 1) for line in printed.splitlines() if 'PSNR' in line)
+    assert after > before + 8
+    with Image.open(tmp_path / 'demo.png') as picture:
+        assert picture.width > 3 * 512
+
+
+def test_reconstruct_writes_three_panels(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'new' / 'folder'
+    assert run('reconstruct', photograph, '--noise', 'gaussian:20', '-o', out) == 0
+    printed = capsys.readouterr().out
+    written, = out.iterdir()
+    assert str(written) in printed
+    assert written.name == 'photograph_gaussian-20.png'
+    with Image.open(written) as picture:
+        assert picture.width >= 3 * 45 * (192 // 45)
+    again = written.read_bytes()
+    assert run('reconstruct', photograph, '--noise', 'gaussian:20', '-o', out) == 0
+    assert written.read_bytes() == again
+    assert run('reconstruct', photograph, '--noise', 'gaussian:20', '-o', out, '--seed', '1') == 0
+    assert written.read_bytes() != again
+
+
+@pytest.mark.parametrize('noise', ['gaussian:5-50', 'block:0.25', 'block:0.1:8'])
+def test_every_corruption(photograph: Path, tmp_path: Path, noise: str) -> None:
+    assert run('reconstruct', photograph, '--noise', noise, '--model', SHIPPED, '-o', tmp_path / 'out') == 0
+    assert len(list((tmp_path / 'out').iterdir())) == 1
+
+
+def test_same_name_from_two_folders(photograph: Path, tmp_path: Path) -> None:
+    other = tmp_path / 'other' / 'photograph.bmp'
+    other.parent.mkdir()
+    Image.new('RGB', (20, 20), 'red').save(other)
+    assert run('reconstruct', photograph, other, '-o', tmp_path / 'out') == 0
+    assert len(list((tmp_path / 'out').iterdir())) == 2
+
+
+def test_one_bad_image_does_not_stop_the_others(
+        photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / 'bad.png'
+    bad.write_text('no image')
+    assert run('reconstruct', bad, photograph, '-o', tmp_path / 'out') == 1
+    captured = capsys.readouterr()
+    assert [line for line in captured.err.splitlines() if 'bad.png' in line]
+    assert [p.name for p in (tmp_path / 'out').iterdir()] == ['photograph_gaussian-25.png']
+
+
+@pytest.mark.parametrize('args', [
+    ['info', 'scae_vgg61'],
+    ['info', '/'],
+    ['reconstruct', 'none.png'],
+    ['reconstruct', 'none.png', '--noise', 'salt:1'],
+    ['reconstruct', 'none.png', '--model', 'scae_vgg16'],
+    ['reconstruct', 'none.png', '--model', 'scae_springenberg9.none'],
+    ['evaluate', SHIPPED, '--data', '/no/such/folder'],
+    ['evaluate', SHIPPED, '--data', str(WEIGHTS)],
+])
+def test_refusals_are_one_line(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.startswith('scae: error: ')
+    assert captured.err.count('\n') == 1
+
+
+def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        Image.linear_gradient('L').resize((32, 32)).rotate(40 * i).save(tmp_path / f'{i}.png')
+    assert run('evaluate', SHIPPED, '--data', tmp_path, '--limit', '2') == 0
+    printed = capsys.readouterr().out
+    assert '2 images' in printed
+    noisy, denoised = (float(line.split()[1]) for line in printed.splitlines()[1:3])
+    assert denoised > noisy + 5
+    assert 'card' in printed
+    (tmp_path / '1.png').write_bytes(b'broken')
+    assert run('evaluate', SHIPPED, '--data', tmp_path) == 2
+    assert '1.png' in capsys.readouterr().err
+
+
+def test_full_disk(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'out'
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the kernel refuses more, as a full disk does
+    try:
+        assert run('reconstruct', photograph, '-o', out) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 'cannot be written' in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
+def test_output_folder_is_a_file(photograph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('reconstruct', photograph, '-o', photograph) == 2
+    assert 'cannot be written' in capsys.readouterr().err
+
+
+def test_as_a_command(tmp_path: Path) -> None:
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
+    for args, status, text in ((['--help'], 0, 'reconstruct'), (['demo', '--help'], 0, 'photograph'), ([], 2, 'usage')):
+        result = subprocess.run(
+            [sys.executable, '-m', 'scae_zoo', *args], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert result.returncode == status
+        assert text in result.stdout + result.stderr
+        assert 'Traceback' not in result.stderr

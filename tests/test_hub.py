@@ -1,0 +1,63 @@
+"""torch.hub's entry points, and what they may import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import hubconf
+from scae_zoo import CheckpointError, create_autoencoder
+
+from .conftest import ARCHITECTURES, SHIPPED
+
+CHECKOUT = Path(__file__).parents[1]
+SHORT_NAMES = [name.removeprefix('scae_') for name in ARCHITECTURES]
+
+
+def load(name: str, **kwargs) -> torch.nn.Module:
+    return torch.hub.load(str(CHECKOUT), name, source='local', **kwargs)
+
+
+def test_both_halves_come_with_the_shipped_weights() -> None:
+    model = load('springenberg9_scae').state_dict()
+    expected = create_autoencoder(SHIPPED, pretrained=True).state_dict()
+    assert model.keys() == expected.keys()
+    assert all(torch.equal(model[key], expected[key]) for key in expected)
+    by_tag = load('springenberg9_scae', weights='dae_cifar10').state_dict()
+    by_path = load('springenberg9_scae', weights=str(CHECKOUT / 'scae_zoo' / 'weights' / SHIPPED)).state_dict()
+    assert all(torch.equal(by_tag[key], expected[key]) and torch.equal(by_path[key], expected[key]) for key in expected)
+
+
+def test_encoder_and_segmenter_start_from_the_shipped_weights() -> None:
+    expected = create_autoencoder(SHIPPED, pretrained=True).encoder.blocks[2].conv.weight
+    for model in (
+            load('springenberg9_scae_encoder', num_classes=4),
+            load('springenberg9_scae_encoder', weights='dae_cifar10'),
+            load('springenberg9_scae_segmenter', pretrained=False, num_classes=4).encoder):
+        assert torch.equal(model.blocks[2].conv.weight, expected)
+
+
+@pytest.mark.parametrize('name', SHORT_NAMES)
+def test_every_network_without_weights(name: str) -> None:
+    x = torch.randn(2, 3, 33, 36)
+    assert load(f'{name}_scae', pretrained=False)(x).shape == x.shape
+    assert load(f'{name}_scae_encoder', pretrained=False, num_classes=4)(x).shape == (2, 4)
+    segmenter = load(f'{name}_scae_segmenter', pretrained=False, num_classes=4, init='random')
+    assert segmenter(x).shape == (2, 4, 33, 36)
+    for suffix in ('', '_encoder', '_segmenter'):
+        assert f'scae_{name}' in getattr(hubconf, f'{name}_scae{suffix}').__doc__
+
+
+def test_missing_weights_are_named() -> None:
+    with pytest.raises(CheckpointError, match='scae_vgg16'):
+        load('vgg16_scae')
+
+
+def test_importing_the_package_imports_no_training_code_and_no_network() -> None:
+    code = ('import sys, scae_zoo; from hubconf import vgg16_scae; '
+            'bad = [m for m in sys.modules if m.split(".")[0] in {"recipes", "benchmarks", "tests", "matplotlib"} '
+            'or m.startswith("scae_zoo.training")]; sys.exit(str(bad) if bad else 0)')
+    result = subprocess.run([sys.executable, '-c', code], cwd=CHECKOUT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -79,7 +79,7 @@ def create_autoencoder(
         CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
         ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
     """
-    architecture, _ = split_name(name)
+    architecture = known_architecture(name)
     if not (pretrained or weights):
         return Scae(*create_halves(architecture, None, shortcuts in (None, True), in_chans=in_chans, **kwargs))
     checkpoint = find(name, weights, 'autoencoder', cache_dir)
@@ -91,6 +91,14 @@ def create_autoencoder(
     return Scae(encoder, decoder)
 
 
+def known_architecture(name: str) -> str:
+    """The architecture of a name with or without a tag; a ValueError where there is none of that name."""
+    architecture, _ = split_name(name)
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
+    return architecture
+
+
 def create_halves(
         architecture: str,
         checkpoint: Checkpoint | None,
@@ -100,8 +108,6 @@ def create_halves(
         **kwargs: Any,
 ) -> tuple[ScaeEncoder, ScaeDecoder]:
     """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it."""
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
     decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
     source: dict[str, Any] = {}
     if checkpoint is not None:

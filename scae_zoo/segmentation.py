@@ -6,8 +6,8 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .autoencoder import create_halves, link_shortcuts
-from .checkpoints import DECODER, find, load_strictly, split_name
+from .autoencoder import create_halves, known_architecture, link_shortcuts
+from .checkpoints import DECODER, find, load_strictly
 from .decoder import ScaeDecoder
 from .models.scae import ScaeEncoder
 
@@ -69,13 +69,15 @@ def create_segmenter(
 
     Raises:
         CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
-        ValueError: The architecture or ``init`` is unknown, or ``num_classes`` is missing.
+        ValueError: The architecture or ``init`` is unknown, or ``num_classes`` is missing or not positive.
     """
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
     if num_classes is None and not pretrained:
         raise ValueError('num_classes is needed for a segmenter that is not trained yet')
-    architecture, _ = split_name(name)
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f'num_classes must be at least 1, not {num_classes}')
+    architecture = known_architecture(name)
     checkpoint = None
     if pretrained or init != 'random':
         checkpoint = find(name, weights, 'segmenter' if pretrained else 'autoencoder', cache_dir)

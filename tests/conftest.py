@@ -1,6 +1,7 @@
 """Fixtures shared by the tests."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
 def checkpoint_folder(tmp_path: Path) -> Path:
     """A copy of the shipped auto-encoder's folder, to be damaged."""
     return Path(shutil.copytree(WEIGHTS / SHIPPED, tmp_path / 'store' / SHIPPED))
+
+
+@pytest.fixture
+def _fresh_compiler() -> Iterator[None]:
+    """Forget the programs that earlier tests compiled: they count towards the limit of recompilations."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 def randomize_norms(model: torch.nn.Module) -> torch.nn.Module:

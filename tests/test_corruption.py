@@ -1,5 +1,7 @@
 """Gaussian noise and block masks."""
 
+from itertools import product
+
 import pytest
 import torch
 
@@ -12,31 +14,54 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
-def test_sigma_is_in_pixel_units(dtype: torch.dtype) -> None:
-    x = torch.zeros(8, 3, 64, 48, dtype=dtype)
+@pytest.mark.parametrize(('dtype', 'tolerance'), [
+    # a million values a channel: the estimate's own deviation is 25 / sqrt(2 * 2 ** 20) = 0.017
+    (torch.float32, 0.08), (torch.float64, 0.08),
+    (torch.bfloat16, 0.3),  # sigma itself is rounded to 8 bits
+])
+def test_sigma_is_in_pixel_units(dtype: torch.dtype, tolerance: float) -> None:
+    x = torch.zeros(64, 3, 128, 128, dtype=dtype)
     noise = GaussianNoise(25., MEAN, STD)(x, generator())
     assert noise.dtype == dtype
     pixels = noise.double() * torch.tensor(STD).double().view(-1, 1, 1) * 255
-    # 24,576 values a channel: the estimate's own deviation is 25 / sqrt(2 * 24576) = 0.11
-    assert pixels.std(dim=(0, 2, 3)).sub(25).abs().max() < 0.6
-    assert pixels.mean().abs() < 0.6
+    assert pixels.std(dim=(0, 2, 3)).sub(25).abs().max() < tolerance
+    assert pixels.mean().abs() < tolerance
+    assert (pixels.abs() < 25).double().mean() == pytest.approx(0.6827, abs=0.01)  # normal: within one deviation
     assert not x.any()
+
+
+def test_noise_is_drawn_for_each_pixel_channel_and_image() -> None:
+    noise = GaussianNoise(25., MEAN, STD)(torch.zeros(2, 3, 64, 64), generator())
+    for a, b in ((noise[0], noise[1]), (noise[:, 0], noise[:, 1]), (noise[..., 1:], noise[..., :-1])):
+        correlation = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        assert correlation.abs() < 5 / a.numel() ** 0.5
+
+
+def test_noise_is_added_to_the_image() -> None:
+    x = torch.randn(3, 3, 20, 24)
+    noise = GaussianNoise(25., MEAN, STD)
+    torch.testing.assert_close(noise(x, generator()), x + noise(torch.zeros_like(x), generator()))
+    assert torch.equal(GaussianNoise(0., MEAN, STD)(x), x)
 
 
 def test_a_range_draws_one_sigma_an_image() -> None:
     x = torch.zeros(300, 3, 32, 32)
     pixels = GaussianNoise((10., 40.), MEAN, STD)(x, generator()) * torch.tensor(STD).view(-1, 1, 1) * 255
     sigmas = pixels.std(dim=(1, 2, 3))
+    assert (pixels.std(dim=(2, 3)) / sigmas[:, None]).sub(1).abs().max() < 0.15  # the channels of an image share it
     assert 9 < sigmas.min() < 12
     assert 38 < sigmas.max() < 42
     assert sigmas.mean() == pytest.approx(25, abs=1.5)
 
 
 def test_clipped_noise_stays_in_the_valid_range() -> None:
-    x = torch.zeros(2, 3, 32, 32)
-    noisy = GaussianNoise(200., MEAN, STD, clip=True)(x, generator())
-    pixels = noisy * torch.tensor(STD).view(-1, 1, 1) + torch.tensor(MEAN).view(-1, 1, 1)
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (MEAN, STD))
+    x = (torch.rand(2, 3, 32, 32) - mean) / std
+    noisy, loose = (GaussianNoise(200., MEAN, STD, clip)(x, generator()) for clip in (True, False))
+    pixels = noisy * std + mean
+    inside = (pixels > 1e-5) & (pixels < 1 - 1e-5)
+    assert 0.2 < inside.float().mean() < 0.8
+    assert torch.equal(noisy[inside], loose[inside])
     assert pixels.min() == pytest.approx(0, abs=1e-6)
     assert pixels.max() == pytest.approx(1, abs=1e-6)
 
@@ -50,6 +75,8 @@ def test_blocks_are_squares_of_zeros(size: int, shape: tuple[int, int]) -> None:
     assert torch.equal(mask[:, 0], mask[:, 1])
     assert torch.equal(mask[:, 0], mask[:, 2])
     assert torch.equal(masked[~mask], x[~mask])
+    share = mask[:, 0].float().mean(dim=(1, 2))
+    assert share.unique().numel() > 1 or size == 1  # the blocks lie elsewhere in each image
     if min(shape) > 3 * size:
         # the border cuts blocks, and one cell's rounding remains
         assert mask.float().mean() == pytest.approx(0.25, abs=0.03)
@@ -58,6 +85,33 @@ def test_blocks_are_squares_of_zeros(size: int, shape: tuple[int, int]) -> None:
         eroded = -torch.nn.functional.max_pool2d(-mask[:, :1].float(), size, 1)
         opened = torch.nn.functional.max_pool2d(torch.nn.functional.pad(eroded, (size - 1,) * 4), size, 1)
         assert torch.equal(opened[:, 0, size:-size, size:-size].bool(), inner)
+
+
+def test_one_block_has_its_size_and_lies_anywhere() -> None:
+    # an image of one block and less: 2 x 2 blocks of a grid can meet it, and a quarter of them is one
+    masks = BlockMask(0.25, 6)(torch.ones(4000, 1, 6, 6), generator())[:, 0] == 0
+    heights, widths = masks.any(2).sum(1), masks.any(1).sum(1)
+    assert torch.equal(masks.sum(dim=(1, 2)), heights * widths)  # a rectangle, cut by the border
+    # every offset in both directions
+    assert set(zip(heights.tolist(), widths.tolist(), strict=True)) == {(0, 0), *product(range(1, 7), repeat=2)}
+    assert masks.float().mean(0) == pytest.approx(torch.full((6, 6), 0.25), abs=0.04)  # no pixel is favoured
+
+
+@pytest.mark.parametrize(('share', 'size'), [(0.1, 4), (0.5, 4), (0.25, 8), (0.75, 3)])
+def test_share_is_the_share(share: float, size: int) -> None:
+    masked = BlockMask(share, size)(torch.ones(300, 1, 48, 36), generator()) == 0
+    shares = masked.float().mean(dim=(1, 2, 3))
+    half_a_block = size * size / (48 * 36) / 2  # the number of blocks is whole
+    assert shares.mean() == pytest.approx(share, abs=half_a_block + 0.005)
+    assert shares.std() < 0.05
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+def test_blocks_keep_the_dtype(dtype: torch.dtype) -> None:
+    x = torch.full((2, 3, 20, 20), 7., dtype=dtype)
+    masked = BlockMask(0.5, 4)(x, generator())
+    assert masked.dtype == dtype
+    assert set(masked.flatten().tolist()) == {0., 7.}
 
 
 def test_share_can_be_nothing_or_all() -> None:
@@ -72,21 +126,43 @@ def test_the_generator_decides(corrupt: GaussianNoise | BlockMask) -> None:
     assert torch.equal(corrupt(x, generator(1)), corrupt(x, generator(1)))
     assert not torch.equal(corrupt(x, generator(1)), corrupt(x, generator(2)))
     assert torch.equal(x, torch.ones_like(x))
+    before = torch.get_rng_state()
+    one = generator(1)
+    assert not torch.equal(corrupt(x, one), corrupt(x, one))
+    assert torch.equal(torch.get_rng_state(), before)  # nothing is drawn from elsewhere
+    torch.manual_seed(5)
+    first = corrupt(x)
+    torch.manual_seed(5)
+    assert torch.equal(corrupt(x), first)
+
+
+def test_noise_for_other_channels_than_the_images_is_refused() -> None:
+    grey = torch.zeros(2, 1, 8, 8)
+    with pytest.raises(ValueError, match='3 channels .* images of 1'):
+        GaussianNoise(25., MEAN, STD)(grey)
+    assert GaussianNoise(25., (0.5,), (0.2,))(grey).shape == grey.shape
 
 
 @pytest.mark.parametrize(('text', 'expected'), [
     ('gaussian:25', GaussianNoise(25., MEAN, STD)),
     ('gaussian:5-50.5', GaussianNoise((5., 50.5), MEAN, STD)),
     ('block:0.25', BlockMask(0.25)),
+    ('gaussian:0', GaussianNoise(0., MEAN, STD)),
     ('block:0.5:8', BlockMask(0.5, 8)),
+    ('block:1', BlockMask(1.)),
 ])
 def test_names(text: str, expected: GaussianNoise | BlockMask) -> None:
     assert parse_corruption(text, MEAN, STD) == expected
 
 
+def test_clip_is_passed_on() -> None:
+    assert parse_corruption('gaussian:25', MEAN, STD, clip=True) == GaussianNoise(25., MEAN, STD, clip=True)
+
+
 @pytest.mark.parametrize('text', [
-    '', 'gaussian', 'gaussian:', 'gaussian:x', 'gaussian:-1', 'gaussian:50-5', 'gaussian:nan', 'block:2', 'block:-0.1',
-    'block:0.2:0', 'block:0.2:x', 'salt:1'])
+    '', 'gaussian', 'gaussian:', 'gaussian:x', 'gaussian:-1', 'gaussian:50-5', 'gaussian:nan', 'gaussian:inf',
+    'gaussian:5-50-60', 'block', 'block:2', 'block:-0.1',
+    'block:nan', 'block:0.2:0', 'block:0.2:x', 'block:0.2:4:4', 'salt:1', 'gaussian:1\n2', 'salt\n:1'])
 def test_wrong_names_get_one_line(text: str) -> None:
     with pytest.raises(ValueError, match='corruption') as caught:
         parse_corruption(text, MEAN, STD)

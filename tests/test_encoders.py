@@ -168,6 +168,7 @@ def test_pruning_leaves_no_unused_parameter(name: str, indices: Any) -> None:
     kept = model.prune_intermediate_layers(indices)
     after = model.forward_intermediates(x, kept, intermediates_only=True)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert torch.equal(model.forward_features(x), before[-1])  # nothing is left behind the last tap
     model.train()(x).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
 
@@ -202,6 +203,7 @@ def test_layer_wise_lr_decay_groups_by_block(name: str) -> None:
 
 
 @each_architecture
+@pytest.mark.usefixtures('_fresh_compiler')
 def test_script_trace_compile_export(name: str) -> None:
     model = randomize(timm.create_model(name, num_classes=5))
     x = torch.randn(IMAGE)
@@ -264,6 +266,7 @@ def test_evaluation_crop_is_the_papers(name: str) -> None:
     config = resolve_model_data_config(model)
     crop = {'scae_swwae': 89, 'scae_vgg16': 225}.get(name, 29)
     whole = {29: 32, 89: 96, 225: 256}[crop]
+    assert config['crop_pct'] == crop / whole
     assert config['input_size'] == (3, crop, crop)
     transform = create_transform(**config)
     assert [t.size for t in transform.transforms if isinstance(t, Resize)] == [whole]

@@ -23,6 +23,7 @@ def open_rgb(path: str | Path) -> np.ndarray:
         with Image.open(path) as image:
             image.load()
             image = ImageOps.exif_transpose(image)
+        return to_rgb(image)
     except Image.DecompressionBombError:
         raise ImageError(f'{path}: has too many pixels to be decoded safely; scale it down first') from None
     except Image.UnidentifiedImageError:
@@ -31,6 +32,10 @@ def open_rgb(path: str | Path) -> np.ndarray:
         raise ImageError(f'{path}: cannot be read ({error.strerror or error})') from None
     except (SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f'{path}: is a damaged image ({error})') from None
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """An image that is decoded already, as ``open_rgb`` gives it."""
     if image.mode.startswith('I') or image.mode == 'F':
         return np.repeat(_to_eight_bits(image)[:, :, None], 3, axis=2)
     if 'A' in image.mode or 'a' in image.mode or 'transparency' in image.info:

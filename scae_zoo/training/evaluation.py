@@ -1,22 +1,43 @@
-"""How good a reconstruction is: peak signal-to-noise ratio in dB."""
+"""How good a trained network is: PSNR and SSIM, accuracy, average precision by the VOC protocol, mean IoU, k-NN."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple, cast
 
 import torch
+import torch.nn as nn
+from timm.utils import accuracy as top_k_accuracy
 
 from ..autoencoder import Scae
 from ..corruption import GaussianNoise
+from .augmentation import RandomCrop
 from .data import denormalize, normalize
+from .tasks import IGNORED
+
+BATCH_SIZE = 250
+TEN_CROPS = 10
 
 
-class DenoisingPsnr(NamedTuple):
-    """PSNR in dB over a set of images, as the mean over images and (pooled) from the mean squared error of them all."""
+@contextmanager
+def training_extra() -> Iterator[None]:
+    """Turn the failed import of what only training and evaluation need into a message that says how to get it."""
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(f"this needs {error.name}: pip install 'scae-zoo[train]'") from None
+
+
+class DenoisingQuality(NamedTuple):
+    """PSNR in dB over a set of images, as the mean over images and (pooled) from the mean squared error of them all;
+    SSIM as the mean over images."""
 
     images: int
     noisy: float
     noisy_pooled: float
+    noisy_ssim: float
     denoised: float
     denoised_pooled: float
+    denoised_ssim: float
 
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -29,7 +50,7 @@ def _decibel(mse: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def denoising_psnr(
+def denoising_quality(
         model: Scae,
         images: torch.Tensor,
         sigma: float,
@@ -37,9 +58,9 @@ def denoising_psnr(
         std: tuple[float, ...],
         *,
         seed: int = 0,
-        batch_size: int = 250,
-) -> DenoisingPsnr:
-    """PSNR of a denoiser, float32, Gaussian noise clipped to the valid range, output clipped likewise.
+        batch_size: int = BATCH_SIZE,
+) -> DenoisingQuality:
+    """Quality of a denoiser, float32, Gaussian noise clipped to the valid range, output clipped likewise.
 
     Args:
         model: The auto-encoder, on the device to use.
@@ -48,24 +69,170 @@ def denoising_psnr(
         mean: Channel means of the model's normalisation, in 0-1 units.
         std: Channel standard deviations of the same.
         seed: Seed of the noise.
+        batch_size: Images at a time.
     """
+    with training_extra():
+        from torchmetrics.functional.image import structural_similarity_index_measure as ssim
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     corrupt = GaussianNoise(sigma, mean, std, clip=True)
-    noisy_mse: list[torch.Tensor] = []
-    denoised_mse: list[torch.Tensor] = []
+    mse: tuple[list[torch.Tensor], ...] = ([], [])
+    similarity: tuple[list[torch.Tensor], ...] = ([], [])
     for clean in images.split(batch_size):
         clean = clean.to(device)
         noisy = corrupt(normalize(clean, mean, std), generator)
-        denoised = model(noisy)
-        for x, mse in ((noisy, noisy_mse), (denoised, denoised_mse)):
-            mse.append((denormalize(x, mean, std) - clean).square().flatten(1).mean(1))
-    noisy_all, denoised_all = torch.cat(noisy_mse), torch.cat(denoised_mse)
-    return DenoisingPsnr(
-        len(images),
-        _decibel(noisy_all).mean().item(),
-        _decibel(noisy_all.mean()).item(),
-        _decibel(denoised_all).mean().item(),
-        _decibel(denoised_all.mean()).item(),
-    )
+        for i, x in enumerate((noisy, model(noisy))):
+            pixels = denormalize(x, mean, std)
+            mse[i].append((pixels - clean).square().flatten(1).mean(1))
+            similarity[i].append(cast(torch.Tensor, ssim(pixels, clean.float(), data_range=255., reduction='none')))
+    figures = []
+    for errors, similarities in zip(map(torch.cat, mse), map(torch.cat, similarity), strict=True):
+        figures += [_decibel(errors).mean().item(), _decibel(errors.mean()).item(), similarities.mean().item()]
+    return DenoisingQuality(len(images), *figures)
+
+
+def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The middle ``size`` x ``size`` pixels of N x C x H x W images."""
+    top, left = ((side - size) // 2 for side in images.shape[-2:])
+    return images[..., top:top + size, left:left + size]
+
+
+@torch.inference_mode()
+def logits(
+        model: nn.Module,
+        images: torch.Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        *,
+        crop: int,
+        flip_average: bool = False,
+        batch_size: int = BATCH_SIZE,
+) -> torch.Tensor:
+    """Logits (or features), N x K float32 on the CPU, of the central crops of N x C x H x W uint8 images.
+
+    Args:
+        flip_average: Average with the logits of the mirrored crops.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    rows = []
+    for batch in images.split(batch_size):
+        x = normalize(central_crop(batch, crop).to(device), mean, std).contiguous(memory_format=torch.channels_last)
+        y = model(x).float()
+        rows.append(((y + model(x.flip(3)).float()) / 2 if flip_average else y).cpu())
+    return torch.cat(rows)
+
+
+def accuracy(output: torch.Tensor, targets: torch.Tensor) -> float:
+    """Share in percent of N x K logits whose largest is the one of the N class indices."""
+    return top_k_accuracy(output, targets)[0].item()
+
+
+def average_precisions(scores: torch.Tensor, targets: torch.Tensor) -> list[float]:
+    """Average precision of each class in percent, as the VOC classification protocol has it.
+
+    Args:
+        scores: N x K.
+        targets: N x K of 1, 0, and -1 for what is not counted. A class without a positive has NaN.
+    """
+    with training_extra():
+        from sklearn.metrics import average_precision_score
+    precisions = []
+    for score, target in zip(scores.T, targets.T, strict=True):
+        counted = target >= 0
+        some = bool((target == 1).any())
+        precisions.append(
+            100 * float(average_precision_score(target[counted].numpy(), score[counted].numpy())) if some
+            else float('nan'))
+    return precisions
+
+
+def mean_average_precision(precisions: Iterable[float]) -> float:
+    """Their mean, classes without a positive image left out."""
+    return torch.tensor(list(precisions)).nanmean().item()
+
+
+@torch.inference_mode()
+def ten_crop_scores(
+        model: nn.Module,
+        images: torch.Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        crop: int,
+        *,
+        seed: int = 0,
+        batch_size: int = BATCH_SIZE // TEN_CROPS,
+) -> torch.Tensor:
+    """Logits averaged over ten random, randomly mirrored crops (paper, section 2.5), N x K float32 on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    random_crop = RandomCrop(crop)
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for index in torch.arange(len(images)).split(batch_size):
+        index = index.repeat_interleave(TEN_CROPS)
+        crops, _ = random_crop(images, index, index, generator)
+        output = model(normalize(crops.to(device), mean, std)).float()
+        rows.append(output.unflatten(0, (-1, TEN_CROPS)).mean(1).cpu())
+    return torch.cat(rows)
+
+
+class SegmentationQuality(NamedTuple):
+    """Mean IoU, pixel accuracy and the IoU of each class (NaN where it is in no mask and no prediction), in percent."""
+
+    images: int
+    miou: float
+    pixel_accuracy: float
+    per_class: list[float]
+
+
+@torch.inference_mode()
+def mean_iou(
+        model: nn.Module,
+        pairs: Iterable[tuple[torch.Tensor, torch.Tensor]],
+        num_classes: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+) -> SegmentationQuality:
+    """Intersection over union from one confusion matrix of all pixels (the VOC segmentation protocol), 255 left out.
+
+    Args:
+        model: The segmenter.
+        pairs: Images, C x H x W uint8, each with its mask of class indices, H x W uint8; of any size.
+    """
+    with training_extra():
+        from torchmetrics.functional.classification import multiclass_confusion_matrix
+    model.eval()
+    device = next(model.parameters()).device
+    matrix = torch.zeros(num_classes, num_classes, dtype=torch.long)
+    images = 0
+    for image, mask in pairs:
+        x = normalize(image[None].to(device), mean, std).contiguous(memory_format=torch.channels_last)
+        prediction = model(x).argmax(1)[0].cpu()
+        highest = int(mask[mask != IGNORED].max()) if bool((mask != IGNORED).any()) else 0
+        if highest >= num_classes:
+            raise ValueError(f'a mask has class {highest}, but the segmenter knows only 0 to {num_classes - 1}')
+        matrix += multiclass_confusion_matrix(prediction, mask.long(), num_classes, ignore_index=IGNORED)
+        images += 1
+    if not images:
+        raise ValueError('there is no image to measure the mean IoU on')
+    hits = matrix.diag().double()
+    per_class = 100 * hits / (matrix.sum(0) + matrix.sum(1) - hits)
+    return SegmentationQuality(
+        images, per_class.nanmean().item(), (100 * hits.sum() / matrix.sum()).item(), per_class.tolist())
+
+
+def knn_accuracy(
+        train: torch.Tensor,
+        train_targets: torch.Tensor,
+        test: torch.Tensor,
+        test_targets: torch.Tensor,
+        neighbours: int = 20,
+) -> float:
+    """Accuracy in percent of a k-nearest-neighbour vote by cosine distance, on N x C features."""
+    with training_extra():
+        from sklearn.neighbors import KNeighborsClassifier
+    vote = KNeighborsClassifier(min(neighbours, len(train)), metric='cosine', algorithm='brute')
+    vote.fit(train.numpy(), train_targets.numpy())
+    return 100 * float(vote.score(test.numpy(), test_targets.numpy()))

@@ -1,0 +1,205 @@
+"""Random crops, flips and stronger changes of whole batches, on the device that the images are on."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+def _uniform(n: int, low: float, high: float, like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    return low + (high - low) * torch.rand(n, device=like.device, generator=generator)
+
+
+@dataclass(frozen=True)
+class RandomCrop:
+    """Crops of ``size`` x ``size`` pixels, one an image.
+
+    Args:
+        size: Side of the crop in pixels.
+        flip: Mirror half of them.
+        pad: Pixels by which a crop may reach over the border, where the image is mirrored.
+        scale: Range of the factor by which an image is enlarged before it is cropped, uniform in its logarithm; the
+            crop reaches over the border, as by ``pad``, where the image is then too small.
+    """
+
+    size: int
+    flip: bool = True
+    pad: int = 0
+    scale: tuple[float, float] = (1., 1.)
+
+    def __call__(
+            self,
+            images: torch.Tensor,
+            index: torch.Tensor,
+            targets: torch.Tensor,
+            generator: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Crops of ``images[index]``, n x C x size x size uint8, with ``targets``, cropped likewise if they are masks.
+
+        Args:
+            images: N x C x H x W uint8.
+            index: n indices.
+            targets: The n images' targets; masks are n x H x W.
+            generator: On the images' device.
+        """
+        n, height, width = len(index), images.shape[2], images.shape[3]
+        if self.scale == (1., 1.):
+            rows = self._window(n, height, torch.ones(n, device=images.device), generator).round_().long()
+            cols = self._window(n, width, torch.ones(n, device=images.device), generator).round_().long()
+        else:
+            low, high = torch.tensor(self.scale).log().tolist()
+            zoom = _uniform(n, low, high, images, generator).exp()
+            rows, cols = self._window(n, height, zoom, generator), self._window(n, width, zoom, generator)
+        if self.flip:
+            mirrored = torch.rand(n, 1, device=images.device, generator=generator) < 0.5
+            cols = torch.where(mirrored, cols.flip(1), cols)
+        masks = targets.ndim == 3
+        own = torch.arange(n, device=images.device)
+        nhwc = images.permute(0, 2, 3, 1)  # so that the result lies in channels_last memory
+        if self.scale == (1., 1.):
+            crops = nhwc[index[:, None, None], rows[:, :, None], cols[:, None, :]]
+            return crops.permute(0, 3, 1, 2), targets[own[:, None, None], rows[:, :, None], cols[:, None, :]] \
+                if masks else targets
+        crops = _bilinear(nhwc, index, rows, cols, height, width)
+        near_rows, near_cols = rows.round().long().clamp_(0, height - 1), cols.round().long().clamp_(0, width - 1)
+        return crops.permute(0, 3, 1, 2), targets[own[:, None, None], near_rows[:, :, None], near_cols[:, None, :]] \
+            if masks else targets
+
+    def _window(self, n: int, side: int, zoom: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        """Positions, n x size, in pixels of the image, of a crop of the image enlarged by ``zoom``."""
+        span = (self.size - 1) / zoom
+        room = (side - 1 - span).clamp(min=0) + 2 * self.pad
+        over = (span - (side - 1)).clamp(min=0)  # too small: its middle in the middle of the crop
+        start = torch.rand(n, device=zoom.device, generator=generator)
+        whole = self.scale == (1., 1.)  # then whole pixels, each as likely
+        start = (start * (room + 1)).floor().clamp(max=room) if whole else start * room
+        start = start - self.pad - over / 2
+        positions = start[:, None] + torch.arange(self.size, device=zoom.device) / zoom[:, None]
+        return _mirror(positions, side)
+
+
+def _mirror(positions: torch.Tensor, side: int) -> torch.Tensor:
+    """Positions beyond the border, folded back into 0 … side - 1."""
+    period = max(2 * (side - 1), 1)
+    positions = positions.remainder(period)
+    return torch.where(positions > side - 1, period - positions, positions).clamp_(0, side - 1)
+
+
+def _bilinear(nhwc, index, rows, cols, height, width) -> torch.Tensor:
+    top, left = rows.floor(), cols.floor()
+    down, right = (rows - top)[:, :, None, None], (cols - left)[:, None, :, None]
+    top, left = top.long(), left.long()
+    bottom, beside = (top + 1).clamp_(max=height - 1), (left + 1).clamp_(max=width - 1)
+
+    def at(r: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        return nhwc[index[:, None, None], r[:, :, None], c[:, None, :]].float()
+
+    upper = torch.lerp(at(top, left), at(top, beside), right)
+    lower = torch.lerp(at(bottom, left), at(bottom, beside), right)
+    return torch.lerp(upper, lower, down).round_().byte()
+
+
+@dataclass(frozen=True)
+class StrongAugmentation:
+    """Changes of colour and shape in the spirit of RandAugment (Cubuk et al. 2020) and Cutout (DeVries & Taylor 2017),
+    drawn for each image of a batch at once.
+
+    Args:
+        strength: 0 does nothing; 1 turns by up to 30 degrees, shears by up to 0.3, scales by 0.7-1.4, and changes
+            brightness, contrast and saturation by up to 0.9, each for half of the images; other values in proportion.
+        cutout: Side of the square that is set to 0, as a share of the image's side; its middle may be anywhere.
+    """
+
+    strength: float = 0.5
+    cutout: float = 0.5
+
+    def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """A changed copy of ``x``, N x C x H x W in normalised units (0 is the mean)."""
+        if self.strength:
+            x = self._colour(self._affine(x, generator), generator)
+        return self._cut(x, generator) if self.cutout else x
+
+    def _draw(self, x: torch.Tensor, reach: float, generator: torch.Generator | None) -> torch.Tensor:
+        """A value an image from -reach to reach times the strength, 0 for half of them."""
+        reach *= self.strength
+        used = torch.rand(len(x), device=x.device, generator=generator) < 0.5
+        return _uniform(len(x), -reach, reach, x, generator) * used
+
+    def _affine(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        angle, shear, size = (self._draw(x, reach, generator) for reach in (torch.pi / 6, 0.3, 0.35))
+        cos, sin, zoom = angle.cos(), angle.sin(), size.exp()
+        zero = torch.zeros_like(cos)
+        theta = torch.stack([
+            torch.stack([cos * zoom, (shear * cos - sin) * zoom, zero], 1),
+            torch.stack([sin * zoom, (shear * sin + cos) * zoom, zero], 1),
+        ], 1)
+        grid = F.affine_grid(theta.to(x.dtype), list(x.shape), align_corners=False)
+        moved = F.grid_sample(x, grid, mode='bilinear', padding_mode='reflection', align_corners=False)
+        return moved.contiguous(memory_format=torch.channels_last)
+
+    def _colour(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        brightness, contrast, saturation = (
+            self._draw(x, reach, generator).view(-1, 1, 1, 1) for reach in (0.9, 0.9, 0.9))
+        grey = x.mean(1, keepdim=True)
+        x = torch.lerp(grey, x, 1 + saturation)
+        middle = x.mean((1, 2, 3), keepdim=True)
+        return torch.lerp(middle, x, 1 + contrast) + brightness
+
+    def _cut(self, x: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+        n, _, height, width = x.shape
+        inside = []
+        for side in (height, width):
+            middle = torch.rand(n, 1, device=x.device, generator=generator) * side
+            away = (torch.arange(side, device=x.device) + 0.5 - middle).abs()
+            inside.append(away < self.cutout * side / 2)
+        hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        return x.masked_fill(hole, 0)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) of each image of a batch with another, half of each where
+    both are on.
+
+    Args:
+        mixup: Both parameters of the beta distribution of the share; 0: no mixup.
+        cutmix: Likewise of CutMix.
+    """
+
+    mixup: float = 0.
+    cutmix: float = 0.
+
+    def __call__(
+            self,
+            x: torch.Tensor,
+            targets: torch.Tensor,
+            generator: torch.Generator | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mixed images and targets.
+
+        Args:
+            x: N x C x H x W.
+            targets: N x K, shares of the classes.
+        """
+        n, _, height, width = x.shape
+        partner = torch.randperm(n, device=x.device, generator=generator)
+        cut = torch.rand(n, device=x.device, generator=generator) < (
+            0.5 if self.mixup and self.cutmix else float(self.cutmix > 0))
+        share = torch.where(
+            cut, _beta(n, self.cutmix or 1., x, generator), _beta(n, self.mixup or 1., x, generator))
+        inside = []
+        for side in (height, width):
+            length = ((1 - share).sqrt() * side).round()
+            start = (torch.rand(n, device=x.device, generator=generator) * (side - length + 1)).floor()
+            at = torch.arange(side, device=x.device)
+            inside.append((at >= start[:, None]) & (at < (start + length)[:, None]))
+        box = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+        share = torch.where(cut, 1 - box.float().mean((1, 2, 3)), share)
+        weight = torch.where(cut.view(-1, 1, 1, 1), (~box).to(x.dtype), share.to(x.dtype).view(-1, 1, 1, 1))
+        return torch.lerp(x[partner], x, weight), torch.lerp(targets[partner], targets, share[:, None])
+
+
+def _beta(n: int, alpha: float, like: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """Draws of Beta(alpha, alpha), as ratios of gamma draws."""
+    draw = torch._standard_gamma(torch.full((2, n), alpha, device=like.device), generator=generator)
+    return draw[0] / draw.sum(0).clamp(min=1e-12)

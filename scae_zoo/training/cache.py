@@ -1,0 +1,206 @@
+"""A set of image files, decoded once into a memory-mapped uint8 array."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from filelock import FileLock
+from PIL import Image
+from tqdm import tqdm
+
+from ..images import ImageError, open_rgb, to_rgb
+from .data import ImageSet
+
+VERSION = 1
+ENVIRONMENT = 'SCAE_ZOO_CACHE'
+MAX_UNREADABLE = 0.01
+
+
+class Sample(NamedTuple):
+    """An image with its name, its file or itself, its label or labels, and its mask's file."""
+
+    name: str
+    image: Any
+    label: int | list[float] | None = None
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the images of a set come from.
+
+    Args:
+        samples: Starts a pass over them.
+        total: How many there are, where that is known beforehand.
+        classes: The classes' names.
+        identity: The same for the same data, wherever it lies.
+        version: Changes when the data changes in place.
+    """
+
+    samples: Callable[[], Iterable[Sample]]
+    total: int | None
+    classes: tuple[str, ...]
+    identity: str
+    version: str = ''
+
+
+def cache_folder() -> Path:
+    """``$SCAE_ZOO_CACHE``, or ``scae_zoo`` in the user's cache folder."""
+    own = os.environ.get(ENVIRONMENT)
+    return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'scae_zoo'
+
+
+def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABLE) -> ImageSet:
+    """The decoded images, from the cache or through it; safe when several processes ask at once.
+
+    Args:
+        source: The images.
+        size: Side in pixels of the square that each image is made: its shorter side is scaled to ``size``, then its
+            middle is taken. None: images stay as they are, and must have one size.
+        max_unreadable: Share of the files that may be unreadable; they are named and left out.
+
+    Raises:
+        ValueError: There is no image, too many are unreadable, or the sizes differ.
+    """
+    key = hashlib.sha256(json.dumps([VERSION, source.identity, source.version, size]).encode()).hexdigest()[:24]
+    folder = cache_folder() / key
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix('.lock')):
+            if not (folder / 'index.json').is_file():
+                _build(source, size, max_unreadable, folder)
+    except OSError as error:
+        raise ValueError(
+            f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
+            f'in ${ENVIRONMENT}') from None
+    index = json.loads((folder / 'index.json').read_text())
+    images = np.memmap(folder / 'images', np.uint8, 'c', shape=tuple(index['shape']))  # 'c': changes stay in memory
+    targets: np.ndarray | None = None
+    if index['masks']:
+        targets = np.memmap(folder / 'masks', np.uint8, 'c', shape=tuple(index['shape'][:3]))
+    elif (folder / 'labels.npy').is_file():
+        targets = np.load(folder / 'labels.npy', allow_pickle=False)
+    return ImageSet(
+        torch.from_numpy(images).permute(0, 3, 1, 2),
+        None if targets is None else torch.from_numpy(targets),
+        source.classes,
+        f'{source.identity} {size or ""}'.strip(),
+    )
+
+
+def _build(source: Source, size: int | None, max_unreadable: float, folder: Path) -> None:
+    """Decode everything into a folder that takes its name only when it is whole."""
+    partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    labels: list[Any] = []
+    unreadable: list[str] = []
+    shape: tuple[int, ...] | None = None
+    has_masks = False
+    try:
+        with (partial / 'images').open('wb') as images, (partial / 'masks').open('wb') as masks:
+            for sample, result in _decoded(source, size):
+                if isinstance(result, ImageError):
+                    unreadable.append(str(result))
+                    tqdm.write(f'left out: {result}', file=sys.stderr)
+                    if source.total is not None and len(unreadable) > max_unreadable * source.total:
+                        break
+                    continue
+                pixels, mask = result
+                if shape is None:
+                    shape, first = pixels.shape, sample.name
+                if pixels.shape != shape:
+                    raise ValueError(
+                        f'{sample.name}: {pixels.shape[1]}x{pixels.shape[0]} pixels, but {first} has '
+                        f'{shape[1]}x{shape[0]}; all images must have one size here, or give --size')
+                images.write(pixels.tobytes())
+                if mask is not None:
+                    has_masks = True
+                    masks.write(mask.tobytes())
+                labels.append(sample.label)
+        if len(unreadable) > max_unreadable * (source.total or len(labels) + len(unreadable)):
+            raise ValueError(
+                f'{unreadable[0]}; {len(unreadable)} such files are more than {max_unreadable:.1%} of the images: '
+                'replace or remove them, or raise --max-unreadable')
+        if shape is None:
+            raise ValueError(f'{source.identity}: has no image')
+        if labels[0] is not None:
+            dtype = np.float32 if isinstance(labels[0], list) else np.int64
+            np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
+        (partial / 'index.json').write_text(json.dumps({'shape': [len(labels), *shape], 'masks': has_masks}))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+Decoded = tuple[np.ndarray, np.ndarray | None]
+
+
+def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded | ImageError]]:
+    """Each sample with its pixels, in order, decoded by a few threads that stay a little ahead."""
+    waiting: deque[tuple[Sample, Future[Decoded | ImageError]]] = deque()
+    with ThreadPoolExecutor() as pool, tqdm(
+            total=source.total, desc='decoding', unit=' images', disable=None, mininterval=1) as progress:
+        for sample in source.samples():
+            waiting.append((sample, pool.submit(_decode, sample, size)))
+            if len(waiting) > 64:
+                progress.update()
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for sample, future in waiting:
+            progress.update()
+            yield sample, future.result()
+
+
+def _decode(sample: Sample, size: int | None) -> Decoded | ImageError:
+    try:
+        pixels = to_rgb(sample.image) if isinstance(sample.image, Image.Image) else open_rgb(sample.image)
+        mask = None if sample.mask is None else open_mask(sample.mask, pixels.shape[:2])
+    except ImageError as error:
+        return error
+    if size is not None:
+        pixels = _square(pixels, size, Image.Resampling.BICUBIC)
+        mask = None if mask is None else _square(mask, size, Image.Resampling.NEAREST)
+    return pixels, mask
+
+
+def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask's class indices, H x W uint8 (255: not counted), from a palette or grey image of the image's shape.
+
+    Raises:
+        ImageError: It cannot be read, has colours, or another size than its image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ('L', 'P', '1'):
+                raise ImageError(
+                    f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')
+            mask = np.array(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f'{path}: cannot be read as a mask ({error})') from None
+    if mask.shape != tuple(shape):
+        raise ImageError(
+            f'{path}: has {mask.shape[1]}x{mask.shape[0]} pixels, its image {shape[1]}x{shape[0]}; they must agree')
+    return mask.astype(np.uint8)
+
+
+def _square(pixels: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    if (height, width) == (size, size):
+        return pixels
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), resampling, box=box))

@@ -1,0 +1,102 @@
+"""More than one process under ``torchrun``: gloo on CPUs, NCCL on GPUs, batch norm over all of them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.distributed as dist
+import torch.nn as nn
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+
+
+class World(NamedTuple):
+    """This process's place: its rank, how many there are, and its device."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean over the processes."""
+        return _mean(value) if self.size > 1 else value
+
+
+@contextmanager
+def world(device: str | None = None) -> Iterator[World]:
+    """Join the other processes where ``torchrun`` started more than one; by default on a GPU if there is one.
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    size, rank = int(os.environ.get('WORLD_SIZE', 1)), int(os.environ.get('RANK', 0))
+    name = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        chosen = torch.device(name)
+        if chosen.type == 'cuda' and chosen.index is None:
+            chosen = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA fails an assertion
+        raise ValueError(f'--device {name}: cannot be used ({str(error).splitlines()[0]})') from None
+    if chosen.type == 'cuda':
+        torch.cuda.set_device(chosen)
+    if size == 1:
+        yield World(0, 1, chosen)
+        return
+    dist.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo')
+    try:
+        yield World(rank, size, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+class _MeanOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return _mean(value)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return _mean(grad)
+
+
+def _mean(value: torch.Tensor) -> torch.Tensor:
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()
+
+
+class _CpuSyncBatchNormAct2d(BatchNormAct2d):
+    """Batch norm whose statistics in training are those of all processes, each with as many images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(x)
+        values = x.float()
+        mean = cast(torch.Tensor, _MeanOverProcesses.apply(values.mean((0, 2, 3))))
+        centred = values - mean[:, None, None]
+        var = cast(torch.Tensor, _MeanOverProcesses.apply(centred.square().mean((0, 2, 3))))
+        with torch.no_grad():
+            statistics = dict(self.named_buffers(recurse=False))
+            statistics['num_batches_tracked'] += 1
+            count = x.numel() // x.shape[1] * dist.get_world_size()
+            momentum = cast(float, self.momentum)
+            statistics['running_mean'].lerp_(mean, momentum)
+            statistics['running_var'].lerp_(var * (count / max(count - 1, 1)), momentum)
+        scale = (self.weight * torch.rsqrt(var + self.eps))[:, None, None]
+        return self.act(self.drop((centred * scale + self.bias[:, None, None]).to(x.dtype)))
+
+
+def synchronise_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
+    """Make batch norms use the statistics of all processes; torch's own way works on GPUs alone."""
+    if device.type == 'cuda':
+        return convert_sync_batchnorm(module)
+    for child in module.modules():
+        if type(child) is BatchNormAct2d:
+            child.__class__ = _CpuSyncBatchNormAct2d
+    return module

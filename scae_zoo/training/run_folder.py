@@ -1,0 +1,127 @@
+"""The folder of a run: its configuration, its last good state, its log; whatever is written is whole or not there."""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+CONFIG, STATE, LOG = 'run.json', 'state.safetensors', 'log.jsonl'
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on; one line says why, what is kept, and what to do."""
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: a power cut may undo what is not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f'.{path.name}.partial')
+    try:
+        write(partial)
+        sync(partial)
+        os.replace(partial, path)
+        sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        # the safetensors writer wraps the system's error in its own
+        reason = getattr(error, 'strerror', None) or str(error)
+        kept = ' the last state is kept;' if path.exists() else ''
+        raise TrainingError(
+            f'{path}: cannot be written ({reason});{kept} make room, then run the same command') from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
+    value = 0
+    for key in sorted(tensors):
+        value = zlib.crc32(tensors[key].reshape(-1).view(torch.uint8).numpy().tobytes(), value)
+    return value
+
+
+class RunFolder:
+    """A run's folder, held by one process at a time.
+
+    Args:
+        folder: Made if need be.
+        config: Everything that the result depends on. A folder that holds another configuration is refused.
+    """
+
+    def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.config = json.loads(json.dumps(config))
+
+    @contextmanager
+    def held(self) -> Iterator['RunFolder']:
+        """Lock the folder and check its configuration, for the length of a run."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / '.lock')
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise TrainingError(
+                f'{self.folder}: another process trains here; wait for it, or give another --out') from None
+        except OSError as error:
+            raise TrainingError(f'{self.folder}: cannot be written ({error.strerror}); give another --out') from None
+        try:
+            self._check_config()
+            yield self
+        finally:
+            lock.release()
+
+    def _check_config(self) -> None:
+        path = self.folder / CONFIG
+        if not path.exists():
+            if (self.folder / STATE).exists():
+                raise TrainingError(f'{self.folder}: holds a {STATE} but no {CONFIG}; give another --out')
+            _write_whole(path, lambda p: p.write_text(json.dumps(self.config, indent=2) + '\n'))
+            return
+        try:
+            there = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            raise TrainingError(f'{path}: cannot be read; give another --out, or remove the folder') from None
+        wrong = [key for key in {**there, **self.config} if there.get(key) != self.config.get(key)]
+        if wrong:
+            differences = ', '.join(f'{key} {there.get(key)} there and {self.config.get(key)} here' for key in wrong)
+            raise TrainingError(
+                f'{self.folder}: belongs to another configuration ({differences}); '
+                'give another --out, the same options, or remove the folder')
+
+    @property
+    def has_state(self) -> bool:
+        return (self.folder / STATE).is_file()
+
+    def save_state(self, tensors: Mapping[str, torch.Tensor], record: Mapping[str, Any]) -> None:
+        """Replace the log by this history, then the state by this one."""
+        rows = ''.join(json.dumps(row) + '\n' for row in record['history'])
+        # first: after the last state there is nothing left to do that would write the log again
+        _write_whole(self.folder / LOG, lambda p: p.write_text(rows))
+        stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        metadata = {'record': json.dumps(record), 'checksum': str(_checksum(stored))}
+        _write_whole(self.folder / STATE, lambda p: save_file(stored, p, metadata=metadata))
+
+    def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        path = self.folder / STATE
+        try:
+            with safe_open(path, 'pt') as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                if str(_checksum(tensors)) != file.metadata()['checksum']:
+                    raise ValueError('its checksum is wrong')
+                return tensors, json.loads(file.metadata()['record'])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError(
+                f'{path}: cannot be read ({error}); remove it to start this run again from the beginning') from None

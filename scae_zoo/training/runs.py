@@ -1,0 +1,166 @@
+"""What the three kinds of training share: where a run goes, how it is watched, and how it ends in a checkpoint."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from ..checkpoint_writing import write
+from ..checkpoints import Checkpoint, CheckpointError, open_folder, split_name
+from ..decoder import ScaeDecoder
+from ..models.scae import ScaeEncoder
+from .data import ImageSet
+from .distributed import World
+from .loop import SAVE_SECONDS
+from .provenance import describe_environment, model_card
+from .run_folder import CONFIG, LOG, STATE, RunFolder, sync
+from .settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions:
+    """How a run is done; none of this changes its result.
+
+    Args:
+        out: Folder of the run; the checkpoint is written into it.
+        world: This process's place among those of ``torchrun``.
+        command: The command that makes the checkpoint again.
+        dataset: What it is trained on, for the card.
+        budget: The recipe's budget, where a recipe runs.
+        compile_model: Use ``torch.compile``.
+        tensorboard: Write scalars and pictures to ``out/tensorboard``.
+        save_seconds: Time between saved states within an epoch.
+    """
+
+    out: Path
+    world: World
+    command: str = ''
+    dataset: str = ''
+    budget: str = ''
+    compile_model: bool = False
+    tensorboard: bool = False
+    save_seconds: float = SAVE_SECONDS
+
+
+def configuration(name: str, data: ImageSet, settings: Settings, source: Checkpoint | None) -> dict[str, Any]:
+    """All that a run's result depends on, to tell a run that goes on from another one."""
+    start = None if source is None else {
+        'name': source.name, 'sha256': {f: entry['sha256'][:16] for f, entry in sorted(source.files.items())
+                                        if f.endswith('.safetensors')}}
+    return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': start,
+            **dataclasses.asdict(settings)}
+
+
+def is_finished(options: RunOptions, name: str) -> bool:
+    """Whether the run ended earlier; its checkpoint's folder is written last and as a whole."""
+    return (options.out / name / 'manifest.json').is_file()
+
+
+def _tidy(out: Path, name: str) -> None:
+    """Remove what a process that was killed while it wrote the checkpoint, or just after, has left."""
+    if not name:  # probes write none
+        return
+    for scratch in out.glob(f'.{name}.*'):
+        shutil.rmtree(scratch, ignore_errors=True)
+    if (out / name / 'manifest.json').is_file():
+        (out / STATE).unlink(missing_ok=True)
+
+
+@contextmanager
+def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
+    """The run's folder, held by the main process until all have ended."""
+    folder = RunFolder(options.out, config)
+    if not options.world.is_main:
+        yield folder
+        dist.barrier()
+        return
+    with folder.held():
+        _tidy(options.out, config.get('checkpoint', ''))
+        yield folder
+        if options.world.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def tensorboard_writer(options: RunOptions) -> Iterator[Any]:
+    """A SummaryWriter, or None where none was asked for.
+
+    Raises:
+        ValueError: TensorBoard is not installed.
+    """
+    if not (options.tensorboard and options.world.is_main):
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError("--tensorboard needs TensorBoard: pip install 'scae-zoo[tensorboard]'") from None
+    with SummaryWriter(str(options.out / 'tensorboard')) as writer:
+        yield writer
+
+
+def open_run_or_checkpoint(folder: str | Path) -> Checkpoint:
+    """The checkpoint in a folder that is one, or is a run that ended in one.
+
+    Raises:
+        CheckpointError: There is none, or more than one.
+    """
+    folder = Path(folder).expanduser()
+    if not (folder / CONFIG).is_file():
+        return open_folder(folder)
+    found = [p.parent for p in sorted(folder.glob('scae_*.*/config.json'))]
+    if len(found) != 1:
+        raise CheckpointError(
+            f'{folder}: is a run that has not ended yet; run its command again to go on' if not found else
+            f'{folder}: holds several checkpoints; name one of {", ".join(map(str, found))}')
+    return open_folder(found[0])
+
+
+def configure(encoder: ScaeEncoder, data: ImageSet, crop: int, labelled: bool) -> None:
+    """Make timm's configuration of an encoder that of the crops and the classes that it was trained on."""
+    pool = -(-crop // encoder.feature_info[-1]['reduction'])
+    cfg = {**encoder.pretrained_cfg, 'input_size': (3, crop, crop), 'pool_size': (pool, pool),
+           'crop_pct': crop / min(data.images.shape[-2:])}
+    encoder.pretrained_cfg = {**cfg, 'label_names': list(data.classes)} if labelled else cfg
+
+
+def supervised_summary(what: str, data: ImageSet, source: Checkpoint | None, epochs: int, budget: str) -> str:
+    """The card's sentence on how such a network was made."""
+    start = f'started from {source.name}' if source else 'trained from random weights'
+    return (f'{what} of {len(data.classes)} classes, {start}, with {len(data):,} labelled images: {epochs} passes'
+            f'{f" (`{budget}` budget)" * bool(budget)}.')
+
+
+def finish(
+        options: RunOptions,
+        name: str,
+        encoder: ScaeEncoder,
+        decoder: ScaeDecoder | None,
+        *,
+        kind: str,
+        settings: Settings,
+        data: ImageSet,
+        source: Checkpoint | None,
+        summary: str,
+        metrics: dict[str, Any],
+        figures: Sequence[dict[str, Any]],
+) -> None:
+    """Write the checkpoint of a run that has ended."""
+    log = [json.loads(line) for line in (options.out / LOG).read_text().splitlines()]
+    metrics = {**metrics, 'training_loss': log[-1]['loss'], 'training_seconds': round(log[-1]['seconds'])}
+    recipe = {
+        'command': options.command,
+        **({'budget': options.budget} if options.budget else {}),
+        **configuration(name, data, settings, source),
+        **describe_environment(options.world.device),
+    }
+    encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': split_name(name)[1], 'num_classes': encoder.num_classes}
+    card = model_card(name, kind, options.dataset or 'images', summary, figures, options.command)
+    write(options.out / name, encoder, decoder, recipe=recipe, metrics=metrics, card=card)
+    sync(options.out)  # the checkpoint is there before the state goes
+    (options.out / STATE).unlink()  # several times the checkpoint's size, and of no more use

@@ -1,0 +1,110 @@
+"""Hyper-parameters as data: one declaration gives the default, the check, the help text and the command-line option."""
+
+import argparse
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, TypeVar
+
+from timm.optim import list_optimizers
+
+SettingsT = TypeVar('SettingsT', bound='Settings')
+
+
+def setting(
+        default: Any,
+        text: str,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        above: float | None = None,
+        choices: tuple[str, ...] | None = None,
+) -> Any:
+    """A field of ``Settings``: its default, what it means, and the values that it may have (``low`` and ``high`` are
+    allowed, ``above`` is not)."""
+    return dataclasses.field(
+        default=default, metadata=dict(text=text, low=low, high=high, above=above, choices=choices))
+
+
+def option(name: str) -> str:
+    """``batch_size`` to ``--batch-size``."""
+    return '--' + name.replace('_', '-')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of every set of hyper-parameters; checks each value when it is made.
+
+    Raises:
+        ValueError: A value is out of range; the message names the option.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, meta = getattr(self, field.name), field.metadata
+            if value is None:
+                continue
+            if meta['choices'] and value not in meta['choices']:
+                raise ValueError(f'{option(field.name)} must be one of {", ".join(meta["choices"])}, not {value!r}')
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f'{option(field.name)} must be a finite number, not {value}')
+            for bound, wrong, words in (
+                    ('low', lambda v, b: v < b, 'at least'), ('high', lambda v, b: v > b, 'at most'),
+                    ('above', lambda v, b: v <= b, 'more than')):
+                if meta[bound] is not None and wrong(value, meta[bound]):
+                    raise ValueError(f'{option(field.name)} must be {words} {meta[bound]:g}, not {value}')
+
+    def replace(self: SettingsT, **changes: Any) -> SettingsT:
+        return dataclasses.replace(self, **changes)
+
+
+def _value_type(annotation: Any) -> Any:
+    if isinstance(annotation, types.UnionType):
+        return next(a for a in typing.get_args(annotation) if a is not types.NoneType)
+    return annotation
+
+
+def add_options(parser: argparse._ActionsContainer, settings: Settings) -> None:
+    """An option for each field, with the defaults of ``settings``."""
+    hints = typing.get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        default = getattr(settings, field.name)
+        shown = '' if default is None else f' (default: {default})'.replace('%', '%%')
+        kwargs: dict[str, Any] = dict(default=default, help=field.metadata['text'] + shown)
+        if hints[field.name] is bool:
+            kwargs['action'] = argparse.BooleanOptionalAction
+        else:
+            kwargs |= dict(type=_value_type(hints[field.name]), choices=field.metadata['choices'])
+            kwargs['metavar'] = None if field.metadata['choices'] else field.name.upper()
+        parser.add_argument(option(field.name), **kwargs)
+
+
+def from_options(cls: type[SettingsT], args: argparse.Namespace) -> SettingsT:
+    """The settings that the options of ``add_options`` were given."""
+    return cls(**{field.name: getattr(args, field.name) for field in dataclasses.fields(cls)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Optimization(Settings):
+    """What the training loop needs to know, whatever it trains."""
+
+    epochs: int = setting(30, 'passes over the images', low=1)
+    batch_size: int = setting(128, 'images a step, over all processes and accumulated parts', low=1)
+    accumulate: int = setting(1, 'parts that a batch is split into, one after the other, to save memory', low=1)
+    opt: str = setting('adam', "optimiser, a name of timm's (adam, adamw, sgd, lamb, ...)")
+    lr: float = setting(1.5e-3, 'peak learning rate', above=0)
+    weight_decay: float = setting(0., 'weight decay of everything but biases and norms', low=0)
+    layer_decay: float | None = setting(None, 'learning rate of a layer relative to the next one', above=0, high=1)
+    sched: str = setting('cosine', 'learning rate schedule', choices=('cosine', 'multistep', 'constant'))
+    warmup: float = setting(0.03, 'share of the run in which the learning rate rises', low=0, high=1)
+    clip_grad: float | None = setting(None, 'largest norm of the gradient', above=0)
+    ema: float | None = setting(None, 'decay a step of the moving average of the weights', low=0, high=1)
+    seed: int = setting(0, 'seed of everything random', low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # those left out need a library of their own or second derivatives, or have a state of more than tensors
+        known = [str(name) for name in list_optimizers(exclude_filters=['adahessian', 'bnb*', 'fused*', 'kron*'])]
+        if self.opt not in known:
+            raise ValueError(f'--opt must be one of {", ".join(known)}, not {self.opt!r}')

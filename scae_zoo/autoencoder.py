@@ -109,18 +109,21 @@ def create_halves(
 ) -> tuple[ScaeEncoder, ScaeDecoder]:
     """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it."""
     decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
+    return create_encoder(architecture, checkpoint, num_classes=0, in_chans=in_chans, **kwargs), decoder
+
+
+def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: Any) -> ScaeEncoder:
+    """timm's model, with the weights of exactly this checkpoint, whatever the environment says, if one is given."""
     source: dict[str, Any] = {}
     if checkpoint is not None:
-        # read here, so that both halves come from one folder whatever the environment says
         source = dict(
             pretrained=True,
             pretrained_cfg=checkpoint.pretrained_cfg,
             pretrained_cfg_overlay={'state_dict': checkpoint.tensors(ENCODER)},
         )
-    encoder = cast(
-        ScaeEncoder, timm.create_model(architecture, num_classes=0, in_chans=in_chans, **source, **kwargs))
+    encoder = cast(ScaeEncoder, timm.create_model(architecture, **source, **kwargs))
     encoder.pretrained_cfg.pop('state_dict', None)
-    return encoder, decoder
+    return encoder
 
 
 def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dict[str, torch.Tensor]:

@@ -127,6 +127,13 @@ class Checkpoint:
         cfg, _, _ = load_model_config_from_path(self.folder)
         return PretrainedCfg(**{**cfg, 'file': str(self.folder / ENCODER), 'source': None})
 
+    def require(self, kind: str | None) -> None:
+        """Refuse a checkpoint that is not of the kind that is needed."""
+        if kind and self.kind != kind:
+            raise CheckpointError(
+                f'{self.folder}: holds {_article(self.kind)}, not {_article(kind)}; '
+                f'{_available(self.architecture, kind)}')
+
     def wrong_architecture(self, wanted: str) -> CheckpointError:
         return self.error('config.json', f'is for {self.architecture or "no architecture"}, not {wanted}')
 
@@ -212,10 +219,7 @@ def find(
         checkpoint = _find_by_name(architecture, weights_or_tag or tag, kind, cache_dir)
     if checkpoint.architecture != architecture:
         raise checkpoint.wrong_architecture(architecture)
-    if kind and checkpoint.kind != kind:
-        raise CheckpointError(
-            f'{checkpoint.folder}: holds {_article(checkpoint.kind)}, not {_article(kind)}; '
-            f'{_available(architecture, kind)}')
+    checkpoint.require(kind)
     return checkpoint
 
 

@@ -1,47 +1,33 @@
-"""The ``scae`` command: what checkpoints there are, what they do to a picture, and how good they are."""
+"""``scae list``, ``info``, ``reconstruct`` and ``demo``: what checkpoints there are, and what they do to a picture."""
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from matplotlib.cbook import get_sample_data
 
-from . import checkpoints
-from .autoencoder import Scae, create_autoencoder
-from .checkpoints import Checkpoint, CheckpointError
-from .corruption import BlockMask, GaussianNoise, parse_corruption
-from .images import ImageError, open_rgb, save_png, side_by_side
-from .models.scae import ARCHITECTURES
-from .reconstruction import reconstruct
-from .training.data import denormalize, load_folder, normalize
-from .training.evaluation import denoising_psnr, psnr
+from .. import checkpoints
+from ..autoencoder import Scae, create_autoencoder
+from ..checkpoints import Checkpoint, CheckpointError
+from ..corruption import BlockMask, GaussianNoise, parse_corruption
+from ..images import ImageError, open_rgb, save_png, side_by_side
+from ..models.scae import ARCHITECTURES
+from ..reconstruction import reconstruct
+from ..training.data import denormalize, normalize
+from ..training.evaluation import psnr
+from .options import Command, find_checkpoint, load_autoencoder, whole_number
 
 DEMO_MODEL = 'scae_springenberg9'
 
 
-def _find(model: str) -> Checkpoint:
-    """The checkpoint that a name, an architecture or a folder on the command line means."""
-    if Path(model).is_dir():
-        return checkpoints.open_folder(model)
-    if checkpoints.split_name(model)[0] not in ARCHITECTURES:
-        raise CheckpointError(
-            f'{model}: is neither a folder nor a model; `scae list` shows what there is')
-    return checkpoints.find(model)
-
-
-def _load_autoencoder(model: str) -> tuple[Scae, Checkpoint]:
-    checkpoint = _find(model)
-    if checkpoint.kind != 'autoencoder':
-        raise CheckpointError(f'{checkpoint.name}: is a {checkpoint.kind}, not an auto-encoder')
-    weights = str(checkpoint.folder.absolute())
-    return create_autoencoder(checkpoint.architecture, weights=weights), checkpoint
-
-
 def _headline(checkpoint: Checkpoint) -> str:
-    figure = checkpoint.metrics.get('denoising_psnr')
-    return f'{figure["denoised"]:.2f} dB at sigma {figure["sigma"]}' if figure else ''
+    for key, text in (
+            ('denoising_psnr', '{denoised:.2f} dB at sigma {sigma}'), ('accuracy', '{value:.2f} % accuracy'),
+            ('mean_average_precision', '{value:.2f} % mAP'), ('mean_iou', '{value:.2f} % mean IoU')):
+        if key in checkpoint.metrics:
+            return text.format(**checkpoint.metrics[key])
+    return ''
 
 
 def list_command(args: argparse.Namespace) -> int:
@@ -61,7 +47,7 @@ def list_command(args: argparse.Namespace) -> int:
 
 def info_command(args: argparse.Namespace) -> int:
     untrained = args.name in ARCHITECTURES and not any(n.startswith(f'{args.name}.') for n in checkpoints.names())
-    checkpoint = None if untrained else _find(args.name)
+    checkpoint = None if untrained else find_checkpoint(args.name)
     architecture = args.name if checkpoint is None else checkpoint.architecture
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f'{args.name}: is for {architecture or "no architecture"}, not one of this zoo')
@@ -122,7 +108,7 @@ def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
 
 def reconstruct_command(args: argparse.Namespace) -> int:
     parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
-    model, _ = _load_autoencoder(args.model)
+    model, _ = load_autoencoder(args.model)
     failed, taken = 0, set[Path]()
     for path in args.images:
         output = _free_name(args.output, f'{path.stem}_{args.noise.replace(":", "-")}', taken)
@@ -139,7 +125,7 @@ def reconstruct_command(args: argparse.Namespace) -> int:
 
 
 def demo_command(args: argparse.Namespace) -> int:
-    model, checkpoint = _load_autoencoder(DEMO_MODEL)
+    model, checkpoint = load_autoencoder(DEMO_MODEL)
     photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
     output = args.output / 'demo.png'
     before, after = _process(model, 'gaussian:25', photograph, output, seed=0)
@@ -150,44 +136,12 @@ def demo_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate_command(args: argparse.Namespace) -> int:
-    model, checkpoint = _load_autoencoder(args.name)
-    images = load_folder(args.data)[:args.limit]
-    cfg = model.encoder.pretrained_cfg
-    result = denoising_psnr(model, images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
-    print(f'{checkpoint.name}: {result.images} images, Gaussian noise of sigma {args.sigma} (of 255), clipped')
-    for label, mean, pooled in (
-            ('noisy   ', result.noisy, result.noisy_pooled), ('denoised', result.denoised, result.denoised_pooled)):
-        print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error')
-    card = checkpoint.metrics.get('denoising_psnr', {})
-    if card.get('sigma') == args.sigma:
-        print(f'  card      {card["denoised"]:.2f} dB mean over {card["images"]} images')
-    return 0
-
-
-def _whole_number(minimum: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
-            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {minimum} up')
-        return int(text)
-
-    return parse
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog='scae', description='Pretrained convolutional denoising auto-encoders with symmetric shortcuts.')
-    commands = parser.add_subparsers(required=True, metavar='COMMAND')
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        return sub
-
+def add_commands(command: Command) -> None:
     command('list', list_command, 'List the checkpoints that can be loaded, and what was measured on them.')
 
     sub = command('info', info_command, "Show a model's layers, size, files, recipe and measured figures.")
-    sub.add_argument('name', metavar='NAME', help='a checkpoint or architecture of `scae list`, or a checkpoint folder')
+    sub.add_argument('name', metavar='NAME',
+                     help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
 
     sub = command('reconstruct', reconstruct_command,
                   'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.')
@@ -198,31 +152,8 @@ def _parser() -> argparse.ArgumentParser:
                           'side of a block in pixels) (default: %(default)s)')
     sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('.'),
                      help='folder for the pictures, made if need be (default: this one)')
-    sub.add_argument('--seed', type=_whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
+    sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
 
     sub = command('demo', demo_command, 'Denoise a real photograph with a pretrained auto-encoder; needs no network.')
     sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('scae_demo'),
                      help='folder for the picture (default: %(default)s)')
-
-    sub = command('evaluate', evaluate_command, "Measure an auto-encoder's denoising PSNR on a folder of images.")
-    sub.add_argument('name', metavar='NAME', help='a checkpoint or architecture of `scae list`, or a checkpoint folder')
-    sub.add_argument('--data', metavar='DIR', type=Path, required=True,
-                     help='folder of images of one size, read with its sub-folders')
-    sub.add_argument('--sigma', type=float, default=25.5, help='noise level, of 255 (default: %(default)s)')
-    sub.add_argument('--seed', type=_whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
-    sub.add_argument('--limit', type=_whole_number(1), help='use only the first LIMIT images')
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 1 some images failed, 2 nothing could be done."""
-    args = _parser().parse_args(argv)
-    try:
-        return args.run(args)
-    except (CheckpointError, ValueError) as error:
-        print(f'scae: error: {error}', file=sys.stderr)
-        return 2
-
-
-if __name__ == '__main__':
-    sys.exit(main())

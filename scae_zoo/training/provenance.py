@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,43 +43,64 @@ def _git_revision() -> str:
 def _hardware(device: torch.device) -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    amx = ', AMX bf16' if torch.cpu._is_amx_tile_supported() else ''
-    return f'{os.cpu_count()} {platform.machine()} CPU cores{amx}'
+    has = {', AMX bf16': torch.cpu._is_amx_tile_supported(), ', AVX-512 bf16': torch.cpu._is_avx512_bf16_supported()}
+    return f'{os.cpu_count()} {platform.machine()} CPU cores{next((name for name, there in has.items() if there), "")}'
 
 
-def autoencoder_card(
+# task and pipeline in the Hub's terms, and the lines that use a checkpoint of this kind from its folder: these work for
+# a user's own as for the zoo's, wherever the folder lies
+_KINDS = {
+    'autoencoder': (
+        'image-to-image', 'image-feature-extraction', '''\
+autoencoder = scae_zoo.create_autoencoder('{architecture}', weights='{name}').eval()  # encoder and decoder
+encoder = timm.create_model('local-dir:{name}', pretrained=True).eval()  # the encoder, as a timm model'''),
+    'classifier': (
+        'image-classification', 'image-classification', '''\
+classifier = timm.create_model('local-dir:{name}', pretrained=True).eval()
+features = timm.create_model('local-dir:{name}', pretrained=True, num_classes=0).eval()  # pooled'''),
+    'segmenter': (
+        'image-segmentation', 'image-segmentation', '''\
+segmenter = scae_zoo.create_segmenter(
+    '{architecture}', pretrained=True, weights='{name}').eval()  # logits at the image's size'''),
+}
+
+
+def model_card(
         name: str,
+        kind: str,
         dataset: str,
         summary: str,
-        figures: list[dict[str, Any]],
+        figures: Sequence[dict[str, Any]],
         command: str,
 ) -> str:
-    """The README of an auto-encoder's folder, with the metadata block that the Hugging Face Hub reads.
+    """The README of a checkpoint's folder, with the metadata block that the Hugging Face Hub reads.
 
     Args:
         name: ``<architecture>.<tag>``.
+        kind: 'autoencoder', 'classifier' or 'segmenter'.
         dataset: What it was trained on, in the Hub's terms, such as ``cifar10``.
-        summary: One sentence on how it was made.
+        summary: One or two sentences on how it was made.
         figures: The model-index metrics, each with ``type``, ``name`` and ``value``.
         command: The command that makes it again.
     """
-    architecture = name.partition('.')[0]
+    task, pipeline, usage = _KINDS[kind]
     metadata = {
         'library_name': 'timm',
         'license': 'apache-2.0',
         'datasets': [dataset],
-        'pipeline_tag': 'image-feature-extraction',
+        'pipeline_tag': pipeline,
         'tags': ['timm', 'autoencoder', 'denoising', 'self-supervised-learning'],
         'model-index': [{
             'name': name,
             'results': [{
-                'task': {'type': 'image-to-image', 'name': 'Image denoising'},
-                'dataset': {'type': dataset, 'name': dataset, 'split': 'test'},
-                'metrics': figures,
+                'task': {'type': task},
+                'dataset': {'type': dataset, 'name': dataset},
+                'metrics': list(figures),
             }],
         }],
     }
-    rows = '\n'.join(f'| {figure["name"]} | {figure["value"]} |' for figure in figures)
+    rows = ''.join(f'| {figure["name"]} | {figure["value"]} |\n' for figure in figures)
+    table = f'| figure | value |\n| --- | --- |\n{rows}\n' * bool(figures)
     return f"""---
 {yaml.safe_dump(metadata, sort_keys=False).strip()}
 ---
@@ -86,16 +108,12 @@ def autoencoder_card(
 
 {summary} Paper: [Dong et al., ICASSP 2018](https://arxiv.org/abs/1611.09119).
 
-| figure | value |
-| --- | --- |
-{rows}
+{table}From the folder above this one (for a checkpoint of the zoo, its name alone does instead of the folder):
 
 ```python
 import timm, scae_zoo
 
-autoencoder = scae_zoo.create_autoencoder('{name}', pretrained=True)  # encoder and decoder
-encoder = timm.create_model('{name}', pretrained=True)  # the encoder, as a timm model
-features = timm.create_model('{architecture}', pretrained=True, features_only=True)
+{usage.format(name=name, architecture=name.partition('.')[0])}
 ```
 
 Made by `{command}`; `recipe.yaml` has every hyper-parameter, `metrics.json` the measured figures.

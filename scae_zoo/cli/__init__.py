@@ -1,0 +1,44 @@
+"""The ``scae`` command."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from ..checkpoints import CheckpointError
+from ..training.run_folder import TrainingError
+from . import measuring, pictures, training
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='scae', description='Convolutional denoising auto-encoders with symmetric shortcuts: use the pretrained '
+                                 'ones, or train on your own images.')
+    commands = parser.add_subparsers(required=True, metavar='COMMAND')
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text.split('\n')[0], description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+        sub.set_defaults(run=run)
+        return sub
+
+    for module in (pictures, training, measuring):
+        module.add_commands(command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0 done, 1 some images failed, 2 nothing could be done, 130 stopped."""
+    args = _parser().parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
+    try:
+        return args.run(args)
+    except (CheckpointError, TrainingError, ValueError) as error:
+        print(f'scae: error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('scae: stopped; a run goes on with the same command', file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""``scae evaluate`` and ``scae probe``: how good a network is, and what each of its layers knows."""
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from ..autoencoder import create_encoder
+from ..checkpoints import Checkpoint
+from ..segmentation import create_segmenter
+from ..training.data import ImageSet
+from ..training.distributed import world
+from ..training.evaluation import (
+    average_precisions,
+    denoising_quality,
+    mean_average_precision,
+    mean_iou,
+    ten_crop_scores,
+)
+from ..training.finetuning import score
+from ..training.plots import report_probes
+from ..training.pretraining import EVALUATION_SIGMA
+from ..training.probing import Probing, probe
+from ..training.runs import RunOptions
+from ..training.settings import add_options, from_options
+from ..training.sources import find_source, load_images, read_pairs
+from .options import (
+    DATA_HELP,
+    Command,
+    add_data_options,
+    add_run_options,
+    default_size,
+    find_checkpoint,
+    load_autoencoder,
+    whole_number,
+)
+
+
+def evaluate_command(args: argparse.Namespace) -> int:
+    checkpoint = find_checkpoint(args.name)
+    with world(args.device) as place:
+        {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier, 'segmenter': _evaluate_segmenter}[
+            checkpoint.kind](args, checkpoint, place.device)
+    return 0
+
+
+def _images(args: argparse.Namespace, size: int | None) -> ImageSet:
+    images = load_images(args.data, args.split, size=args.size or size, root=args.root,
+                         max_unreadable=args.max_unreadable)
+    return images.first(args.limit)
+
+
+def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
+    if key in checkpoint.metrics:
+        print('  card      ' + text.format(**checkpoint.metrics[key]))
+
+
+def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
+    images = _images(args, None).images
+    model, _ = load_autoencoder(args.name)
+    cfg = model.encoder.pretrained_cfg
+    result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
+    print(f'{checkpoint.name}: {result.images} images, Gaussian noise of sigma {args.sigma} (of 255), clipped')
+    for label, mean, pooled, ssim in (
+            ('noisy   ', result.noisy, result.noisy_pooled, result.noisy_ssim),
+            ('denoised', result.denoised, result.denoised_pooled, result.denoised_ssim)):
+        print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error, '
+              f'SSIM {ssim:.4f}')
+    if checkpoint.metrics.get('denoising_psnr', {}).get('sigma') == args.sigma:
+        _print_card(checkpoint, 'denoising_psnr', '{denoised:.2f} dB mean over {images} images')
+
+
+def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
+    model = create_encoder(checkpoint.architecture, checkpoint).to(device)
+    cfg = model.pretrained_cfg
+    crop = cfg['input_size'][-1]
+    images = _images(args, default_size(cfg, None))
+    names = cfg.get('label_names') or images.classes
+    if images.targets is None or tuple(names) != images.classes:
+        raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on '
+                         f'({", ".join(names[:5])}{", ..." * (len(names) > 5)}), a sub-folder each or in a labels.csv')
+    if images.multi_label:
+        scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
+        precisions = average_precisions(scores, images.targets)
+        print(f'{checkpoint.name}: {len(images)} images, 10 random crops of {crop} x {crop}')
+        for name, value in zip(images.classes, precisions, strict=True):
+            print(f'  {name:<16}{value:.2f} % average precision')
+        print(f'  mean      {mean_average_precision(precisions):.2f} %')
+        _print_card(checkpoint, 'mean_average_precision', '{value:.2f} % mean over {images} images')
+        return
+    central, flipped = (score(model, images, cfg, crop, flip_average=flip) for flip in (False, True))
+    print(f'{checkpoint.name}: {len(images)} images, central crops of {crop} x {crop}')
+    print(f'  accuracy  {central:.2f} %, {flipped:.2f} % averaged with the mirrored crop')
+    _print_card(checkpoint, 'accuracy', '{value:.2f} %, {flip_average:.2f} % with the mirrored crop, {images} images')
+
+
+def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
+    model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
+    cfg = model.encoder.pretrained_cfg
+    names = cfg['label_names']
+    pairs = islice(read_pairs(find_source(args.data, args.split, masks=True, root=args.root)), args.limit)
+    result = mean_iou(model.to(device), pairs, len(names), cfg['mean'], cfg['std'])
+    print(f'{checkpoint.name}: {result.images} images')
+    for name, value in zip(names, result.per_class, strict=True):
+        print(f'  {name:<16}{value:.2f} % IoU')
+    print(f'  mean IoU  {result.miou:.2f} %, pixel accuracy {result.pixel_accuracy:.2f} %')
+    _print_card(checkpoint, 'mean_iou', '{value:.2f} % over {images} images')
+
+
+def probe_command(args: argparse.Namespace) -> int:
+    settings = from_options(Probing, args)
+    found = [find_checkpoint(name) for name in args.names]
+    out = args.out or Path('runs/probes')
+    results = {}
+    with world(args.device) as place:
+        for checkpoint in found:
+            encoder = create_encoder(checkpoint.architecture, checkpoint)
+            size = args.size or default_size(encoder.pretrained_cfg, settings.crop)
+            train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable)
+                           for data, split in ((args.data, args.split), (args.test or args.data, args.test_split)))
+            if args.labels_per_class:
+                train = train.subset(train.per_class(args.labels_per_class, settings.seed)[0],
+                                     f'{args.labels_per_class} labels per class, seed {settings.seed}')
+            options = RunOptions(out / checkpoint.name, place, compile_model=args.compile,
+                                 save_seconds=args.save_seconds)
+            results[checkpoint.name] = probe(encoder, checkpoint.name, train, test, settings, options)
+    if place.is_main:
+        report_probes(results, out)
+    return 0
+
+
+def add_commands(command: Command) -> None:
+    sub = command('evaluate', evaluate_command, (
+        'Measure a checkpoint on images.\n\n'
+        "An auto-encoder's denoising (PSNR, SSIM), a classifier's accuracy on central crops or its mean average\n"
+        "precision over 10 random crops, a segmenter's mean IoU; the card's figure is printed beside it."))
+    sub.add_argument('name', metavar='NAME',
+                     help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
+    sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
+    sub.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
+    sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
+                     help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
+    sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
+    sub.add_argument('--limit', type=whole_number(1), help='use only the first LIMIT images')
+    sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    add_data_options(sub)
+
+    sub = command('probe', probe_command, (
+        "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
+        'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'))
+    sub.add_argument('names', metavar='NAME', nargs='+',
+                     help='checkpoints or architectures of `scae list`, or folders of checkpoints or runs')
+    sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
+    sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
+    sub.add_argument('--test', metavar='DATA', help='images to measure on (default: DATA)')
+    sub.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
+    sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
+                     help='use only N images of each class, drawn by --seed (default: all)')
+    add_options(sub.add_argument_group('hyper-parameters'), Probing())
+    add_data_options(sub)
+    add_run_options(sub)

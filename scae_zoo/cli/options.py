@@ -1,0 +1,143 @@
+"""What the commands' options have in common."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from .. import checkpoints
+from ..autoencoder import Scae, create_autoencoder
+from ..checkpoints import Checkpoint, CheckpointError
+from ..models.scae import ARCHITECTURES
+from ..training.cache import MAX_UNREADABLE
+from ..training.data import ImageSet
+from ..training.distributed import world
+from ..training.loop import SAVE_SECONDS
+from ..training.runs import RunOptions, open_run_or_checkpoint
+from ..training.sources import PREFIXES, load_images, split_folder
+
+DATA_HELP = (
+    "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
+    'torch/cifar100, torch/stl10, torch/voc2007, torch/voc2012, hfds/NAME, wds/NAME')
+
+
+class Command(Protocol):
+    """Adds a command to the parser."""
+
+    def __call__(self, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser: ...
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """An argument type: a whole number from ``minimum`` up."""
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {minimum} up')
+        return int(text)
+
+    return parse
+
+
+def share(text: str) -> float:
+    """An argument type: a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
+    return value
+
+
+def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
+    """The checkpoint that a name, an architecture, a checkpoint's folder or a run's folder means.
+
+    Raises:
+        CheckpointError: There is none, or it is not of the kind asked for.
+    """
+    if Path(model).is_dir():
+        checkpoint = open_run_or_checkpoint(model)
+        checkpoint.require(kind)
+        return checkpoint
+    if checkpoints.split_name(model)[0] not in ARCHITECTURES:
+        raise CheckpointError(f'{model}: is neither a folder nor a model; `scae list` shows what there is')
+    return checkpoints.find(model, kind=kind)
+
+
+def load_autoencoder(model: str) -> tuple[Scae, Checkpoint]:
+    checkpoint = find_checkpoint(model, 'autoencoder')
+    weights = str(checkpoint.folder.absolute())
+    return create_autoencoder(checkpoint.architecture, weights=weights), checkpoint
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """How images are read."""
+    group = parser.add_argument_group('images')
+    group.add_argument('--root', metavar='DIR', type=Path,
+                       help='where a named data set lies or is downloaded to (default: in the cache)')
+    group.add_argument('--size', type=whole_number(17),
+                       help="scale images so that their shorter side has SIZE pixels, and take the middle square "
+                            "(default: in proportion to the crop, as the network's configuration has it)")
+    group.add_argument('--max-unreadable', metavar='SHARE', type=share, default=MAX_UNREADABLE,
+                       help='share of the image files that may be unreadable and are left out (default: %(default)s)')
+
+
+def add_test_options(parser: argparse.ArgumentParser, default: str) -> None:
+    group = parser.add_argument_group('measuring')
+    group.add_argument('--test', metavar='DATA', help=f'images that the result is measured on (default: {default})')
+    group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """How a run is done, none of which changes its result."""
+    group = parser.add_argument_group('run')
+    group.add_argument('-o', '--out', metavar='DIR', type=Path,
+                       help='folder of the run; a run that was stopped goes on with the same command '
+                            '(default: runs/ and the name of the checkpoint)')
+    group.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+    group.add_argument('--compile', action='store_true',
+                       help='use torch.compile: faster once it is warm; needs a C++ compiler')
+    group.add_argument('--tensorboard', action='store_true', help='write scalars and pictures for TensorBoard')
+    group.add_argument('--save-seconds', type=float, default=SAVE_SECONDS,
+                       help='seconds between saved states within a pass (default: %(default)s)')
+
+
+@contextmanager
+def run_options(args: argparse.Namespace, name: str) -> Iterator[RunOptions]:
+    """This process's place in the run that the options describe."""
+    with world(args.device) as place:
+        yield RunOptions(
+            args.out or Path('runs') / name, place, command=shlex.join(['scae', *args.argv]),
+            dataset=dataset_name(args.data), compile_model=args.compile, tensorboard=args.tensorboard,
+            save_seconds=args.save_seconds)
+
+
+def dataset_name(data: str) -> str:
+    """``torch/cifar10`` and ``/my/CIFAR 10/`` to ``cifar10`` and ``cifar_10``, as a tag can have it."""
+    name = data.split('/', 1)[1] if data.startswith(PREFIXES) else Path(data).absolute().name
+    return re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_') or 'images'
+
+
+def default_size(cfg: dict[str, Any], crop: int | None) -> int:
+    """Side that images are scaled to before they are cropped."""
+    return round((crop or cfg['input_size'][-1]) / cfg['crop_pct'])
+
+
+def load_test_images(args: argparse.Namespace, size: int | None, masks: bool = False) -> ImageSet | None:
+    """The images to measure on: those asked for, else the test split that lies beside the training split, if any."""
+    data = test_data(args)
+    return None if data is None else load_images(
+        data, args.test_split, size=size, masks=masks, root=args.root, max_unreadable=args.max_unreadable)
+
+
+def test_data(args: argparse.Namespace) -> str | None:
+    """The folder or name of the images to measure on, None where there are none."""
+    if args.test:
+        return args.test
+    folder = Path(args.data).expanduser()
+    if folder.is_dir():
+        beside = split_folder(folder, args.test_split)
+        return args.data if beside and beside != split_folder(folder, args.split) else None
+    return args.data if args.data.startswith('torch/') else None

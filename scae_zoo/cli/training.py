@@ -1,0 +1,162 @@
+"""``scae pretrain``, ``finetune`` and ``segment``: training on the user's own images."""
+
+import argparse
+from typing import Any
+
+import torch
+
+from ..autoencoder import create_encoder
+from ..checkpoints import Checkpoint
+from ..models.scae import ARCHITECTURES
+from ..training.data import ImageSet
+from ..training.finetuning import FineTuning, finetune
+from ..training.pretraining import Pretraining, pretrain
+from ..training.runs import RunOptions
+from ..training.segmenting import Segmenting, segment
+from ..training.settings import Settings, add_options, from_options
+from ..training.sources import find_source, load_images, read_pairs
+from .options import (
+    DATA_HELP,
+    Command,
+    add_data_options,
+    add_run_options,
+    add_test_options,
+    dataset_name,
+    default_size,
+    find_checkpoint,
+    load_test_images,
+    run_options,
+    share,
+    test_data,
+    whole_number,
+)
+
+DEFAULT_MODEL = 'scae_springenberg9'
+
+
+def _configuration(architecture: str, source: Checkpoint | None) -> dict[str, Any]:
+    """timm's configuration of the network that a run starts from."""
+    if source is not None:
+        return source.pretrained_cfg.to_dict()
+    return create_encoder(architecture, None, device='meta').pretrained_cfg
+
+
+def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkpoint | None, str]:
+    """What a run starts from, and its checkpoint's name."""
+    source = find_checkpoint(args.source, kind) if args.source else None
+    if source is None and not args.model:
+        raise ValueError('give --from with what to start from, or --model to start from random weights')
+    if source is not None and args.model not in (None, source.architecture):
+        raise ValueError(f'--model {args.model} does not fit --from {args.source}, which is {source.architecture}')
+    architecture = source.architecture if source else args.model
+    return source, f'{architecture}.{args.tag or tag}'
+
+
+def _train_images(args: argparse.Namespace, size: int, masks: bool = False) -> ImageSet:
+    return load_images(args.data, args.split, size=args.size or size, masks=masks, root=args.root,
+                       max_unreadable=args.max_unreadable)
+
+
+def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
+    if options.world.is_main:
+        print(f'checkpoint  {checkpoint.folder}')
+        for key, value in checkpoint.metrics.items():
+            print(f'{key}: {value}')
+        print(hint)
+    return 0
+
+
+def pretrain_command(args: argparse.Namespace) -> int:
+    settings = from_options(Pretraining, args)
+    name = f'{args.model}.{args.tag or ("dae_" if settings.shortcuts else "dae_noskip_") + dataset_name(args.data)}'
+    cfg = _configuration(args.model, None)
+    size = args.size or default_size(cfg, settings.crop)
+    with run_options(args, name) as options:
+        images = _train_images(args, size)
+        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size))
+        return _report(checkpoint, options, f'next: scae finetune LABELLED_IMAGES --from {options.out}')
+
+
+def finetune_command(args: argparse.Namespace) -> int:
+    settings = from_options(FineTuning, args)
+    source, name = _start(args, None, f'{"dae_" * bool(args.source)}ft_{dataset_name(args.data)}')
+    size = args.size or default_size(_configuration(args.model, source), settings.crop)
+    with run_options(args, name) as options:
+        train = _train_images(args, size)
+        if args.labels_per_class:
+            train = train.subset(train.per_class(args.labels_per_class, settings.seed)[0],
+                                 f'{args.labels_per_class} labels per class, seed {settings.seed}')
+        validation = None
+        if args.validation:
+            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(settings.seed))
+            held = max(1, round(args.validation * len(train)))
+            if held == len(train):
+                raise ValueError(f'--validation {args.validation} leaves none of the {len(train)} images to train on')
+            what = f'of a split at {args.validation:g}, seed {settings.seed}'
+            validation, train = train.subset(order[:held], f'first {what}'), train.subset(order[held:], f'rest {what}')
+        checkpoint = finetune(name, source, train, settings, options, load_test_images(args, size), validation)
+        return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
+
+
+def segment_command(args: argparse.Namespace) -> int:
+    settings = from_options(Segmenting, args)
+    if settings.init == 'random' and args.source:
+        raise ValueError('--init random takes nothing from --from; give --model instead')
+    source, name = _start(args, 'autoencoder', f'{"dae_" * bool(args.source)}seg_{dataset_name(args.data)}')
+    size = default_size(_configuration(args.model, source), settings.crop)
+    with run_options(args, name) as options:
+        train = _train_images(args, size, masks=True)
+        test = test_data(args)
+        pairs = None if test is None else read_pairs(find_source(test, args.test_split, masks=True, root=args.root))
+        checkpoint = segment(name, source, train, settings, options, pairs)
+        return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
+
+
+def add_commands(command: Command) -> None:
+    sub = command('pretrain', pretrain_command, (
+        'Train an auto-encoder on images without labels.\n\n'
+        'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
+        'decoder, that the other commands take with --from. Stopped or killed, it goes on with the same command.\n'
+        'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...'))
+    sub.add_argument('data', metavar='DATA', help=f'{DATA_HELP}; labels are not looked at')
+    sub.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
+                     help='architecture (default: %(default)s)')
+    _add_options(sub, Pretraining(), 'the split beside the training split, if any')
+
+    sub = command('finetune', finetune_command, (
+        'Train a classifier from a pre-trained encoder.\n\n'
+        'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
+        '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.'))
+    sub.add_argument('data', metavar='DATA', help=DATA_HELP)
+    _add_source_options(sub)
+    sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
+                     help='use only N images of each class, drawn by --seed (default: all)')
+    sub.add_argument('--validation', metavar='SHARE', type=share, default=0.,
+                     help='hold back a share of the training images and measure on them during training '
+                          '(default: %(default)s)')
+    _add_options(sub, FineTuning(), 'the split beside the training split, if any')
+
+    sub = command('segment', segment_command, (
+        'Train a segmenter from a pre-trained auto-encoder.\n\n'
+        'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
+        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line.'))
+    sub.add_argument('data', metavar='DATA', help='a folder with images/ and masks/, or torch/voc2012')
+    _add_source_options(sub)
+    _add_options(sub, Segmenting(), 'the split beside the training split, if any')
+
+
+def _add_source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT',
+                        help='what to start from: the folder of a run or a checkpoint, or a name of `scae list`')
+    parser.add_argument('--model', choices=sorted(ARCHITECTURES),
+                        help='architecture to start with random weights, where --from is not given')
+
+
+def _add_options(parser: argparse.ArgumentParser, settings: Settings, test_default: str) -> None:
+    parser.add_argument('--split', default='train', help='split of DATA to train on, where it has some '
+                                                         '(default: %(default)s)')
+    parser.add_argument('--tag', help="the checkpoint's name after the architecture's (default: made from DATA's name)")
+    add_options(parser.add_argument_group('hyper-parameters'), settings)
+    add_data_options(parser)
+    add_test_options(parser, test_default)
+    add_run_options(parser)

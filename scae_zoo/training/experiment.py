@@ -1,0 +1,269 @@
+"""What the recipes share: their options, the runs of an experiment side by side, and the table at the end."""
+
+import argparse
+import dataclasses
+import json
+import shutil
+import statistics
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from ..checkpoint_writing import update_manifest
+from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
+from . import sample_images
+from .cache import load
+from .data import ImageSet
+from .distributed import World, world
+from .finetuning import FineTuning, finetune
+from .pretraining import Pretraining, pretrain
+from .run_folder import TrainingError
+from .runs import RunOptions
+from .segmenting import Pair, Segmenting, segment
+from .sources import find_source, only, read_pairs, split_folder
+
+BUDGETS = ('smoke', 'cpu', 'gpu')
+SMOKE_IMAGES = 24
+ValueT = TypeVar('ValueT')
+
+
+class Arm(NamedTuple):
+    """One row of a table: how its networks are pre-trained (None: not at all), the auto-encoder's tag, and the paper's
+    figure."""
+
+    row: str
+    pretraining: Pretraining | None
+    tag: str
+    paper: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A recipe's run. Its options are documented by ``--help``."""
+
+    name: str
+    args: argparse.Namespace
+    out: Path
+    world: World
+    results: dict[str, dict[int, float]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def budget(self) -> str:
+        return self.args.budget
+
+    @property
+    def seeds(self) -> list[int]:
+        return self.args.seeds
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether the recipe is tried on images that it made itself, which stand in for all of its data sets."""
+        return self.budget == 'smoke' and self.args.data_dir.parent == self.out / 'data'
+
+    def pick(self, **by_budget: ValueT) -> ValueT:
+        """The value for this run's budget."""
+        return by_budget[self.budget]
+
+    def images(self, split: str, size: int | None, data: str | None = None, masks: bool = False,
+               only_classes: Collection[str] = ()) -> ImageSet:
+        """The images of a split of the recipe's data set, or of another; a few of them for ``smoke``.
+
+        Args:
+            split: 'train', 'val', 'test', or a name that the data set knows.
+            size: Side in pixels of the squares that they are made.
+            data: Another data set's name or folder.
+            masks: Whether to read masks.
+            only_classes: Leave out all other classes, where the classes are in sub-folders or known by name.
+        """
+        place, root = self._place(data or self.args.data)
+        source = find_source(place, split, masks=masks, root=root)
+        if only_classes and not self.makes_images:
+            source = only(source, only_classes)
+        images = load(source, size)
+        if self.budget == 'smoke' and len(images) > SMOKE_IMAGES:
+            some = torch.linspace(0, len(images) - 1, SMOKE_IMAGES).long()
+            images = images.subset(some, f'{SMOKE_IMAGES} of them')
+        return images
+
+    def _place(self, data: str) -> tuple[str, Path | None]:
+        """The folder or name to load, and where a named set lies."""
+        folder = self.args.data_dir
+        if folder is None or Path(data).is_dir():
+            return data, None
+        return (str(folder), None) if split_folder(folder, 'train') else (data, folder)
+
+    def options(self, run: str) -> RunOptions:
+        seeds = ' '.join(map(str, self.seeds))
+        return RunOptions(
+            self.out / run, self.world, command=f'python recipes/{self.name}.py --budget {self.budget} --seeds {seeds}',
+            dataset=self.args.data.split('/')[-1], budget=self.budget, compile_model=self.args.compile)
+
+    def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
+                 run: str = '') -> Checkpoint:
+        """Pre-train in the sub-folder ``run``, or take what an earlier start of the recipe made there."""
+        return pretrain(name, images, settings, self.options(run or name), test)
+
+    def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,
+                 run: str) -> Checkpoint:
+        """Likewise fine-tune."""
+        return finetune(name, source, train, settings, self.options(run), test)
+
+    def segment(self, name: str, source: Checkpoint | None, train: ImageSet, settings: Segmenting,
+                test: Iterable[Pair], run: str) -> Checkpoint:
+        """Likewise train a segmenter."""
+        return segment(name, source, train, settings, self.options(run), test)
+
+    def pairs(self, split: str) -> Iterable[Pair]:
+        """The images of a split with their masks, each in its own size."""
+        place, root = self._place(self.args.data)
+        pairs = read_pairs(find_source(place, split, masks=True, root=root))
+        return islice(pairs, SMOKE_IMAGES) if self.budget == 'smoke' else pairs
+
+    def compare(
+            self,
+            name: str,
+            arms: Sequence[Arm],
+            finetuning: FineTuning,
+            unlabelled: ImageSet,
+            labelled: Callable[[int], ImageSet],
+            test: ImageSet,
+            unseen: ImageSet | None = None,
+    ) -> list[Checkpoint]:
+        """A table: each arm is pre-trained once, by the first seed, and fine-tuned with each seed's labels.
+
+        Args:
+            name: ``<architecture>.<tag>`` of the fine-tuned network.
+            arms: The rows; the last one is the method, whose checkpoints of the first seed may ship.
+            finetuning: Hyper-parameters, but for the seed.
+            unlabelled: What all arms are pre-trained on.
+            labelled: The labelled images for a seed.
+            test: What the figures are measured on.
+            unseen: Images that the auto-encoders are measured on, where others than ``test``.
+
+        Returns:
+            Of each pre-trained arm the auto-encoder, and last the method's classifier, by the first seed.
+        """
+        architecture = name.partition('.')[0]
+        made = []
+        for arm in arms:
+            source = None
+            if arm.pretraining is not None:
+                settings = arm.pretraining.replace(seed=self.seeds[0])
+                source = self.pretrain(f'{architecture}.{arm.tag}', unlabelled, settings, unseen or test)
+                made.append(source)
+            for seed in self.seeds:
+                run = f'{arm.tag or "scratch"}-seed{seed}'
+                checkpoint = self.finetune(name, source, labelled(seed), finetuning.replace(seed=seed), test, run)
+                self.add(arm.row, seed, headline(checkpoint))
+                if seed == self.seeds[0] and arm is arms[-1]:
+                    made.append(checkpoint)
+        self.report({arm.row: arm.paper for arm in arms})
+        return made
+
+    def add(self, row: str, seed: int, value: float) -> None:
+        self.results.setdefault(row, {})[seed] = value
+
+    def report(self, paper: Mapping[str, str], unit: str = '%') -> None:
+        """Print the table, and write it to ``results.md`` and ``results.json``."""
+        if not self.world.is_main:
+            return
+        lines = [f'| | ours ({unit}), `{self.budget}` budget | seeds | paper |', '| --- | --- | --- | --- |']
+        for row, values in self.results.items():
+            lines.append(f'| {row} | {mean_and_std(values.values())} | {len(values)} | {paper.get(row, "")} |')
+        (self.out / 'results.json').write_text(json.dumps(self.results, indent=2) + '\n')
+        self.write_table(lines)
+
+    def write_table(self, lines: Sequence[str]) -> None:
+        """Print a table, and write it to ``results.md``."""
+        if self.world.is_main:
+            (self.out / 'results.md').write_text('\n'.join(lines) + '\n')
+            print('\n'.join(lines))
+
+    def ship(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Say where the checkpoints are, and with ``--ship`` write them into the package."""
+        if not self.world.is_main:
+            return
+        for checkpoint in checkpoints:
+            print(f'checkpoint  {checkpoint.folder}')
+            if self.args.ship:
+                shutil.copytree(checkpoint.folder, WEIGHTS / checkpoint.name, dirs_exist_ok=True)
+        if self.args.ship:
+            update_manifest()
+
+
+def headline(checkpoint: Checkpoint) -> float:
+    """The figure of a classifier or segmenter, in percent."""
+    metrics = checkpoint.metrics
+    key = next(key for key in ('accuracy', 'mean_average_precision', 'mean_iou') if key in metrics)
+    return metrics[key]['value']
+
+
+def mean_and_std(values: Iterable[float]) -> str:
+    """``80.22 ± 0.37``; of a single value no deviation."""
+    values = list(values)
+    spread = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.2f}{spread}'
+
+
+def smoke_data(kind: str, out: Path, side: int, classes: Sequence[str]) -> Path:
+    """A few small real images below ``out/data`` in the form of a recipe's data set; made once."""
+    folder = out / 'data' / f'{kind}{side}'
+    if not (folder / 'whole').exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        writers: dict[str, Callable[[Path, int, int, Sequence[str]], None]] = {
+            'classes': sample_images.write_classes, 'multi_label': sample_images.write_multi_label,
+            'masks': sample_images.write_masks}
+        writers[kind](folder, side, SMOKE_IMAGES, classes)
+        (folder / 'whole').touch()
+    return folder
+
+
+@contextmanager
+def experiment(
+        description: str | None,
+        data: str,
+        *,
+        seeds: Sequence[int] = (0, 1, 2),
+        smoke: tuple[str, int, Sequence[str]] = ('classes', 32, ('a', 'b', 'c')),
+        options: Callable[[argparse.ArgumentParser], Any] | None = None,
+) -> Iterator[Experiment]:
+    """Parse a recipe's options; a fault inside the block ends the script with one line.
+
+    Args:
+        description: The script's docstring.
+        data: The data set's name.
+        seeds: Where ``--seeds`` does not say; ``smoke`` takes the first one.
+        smoke: Kind, side in pixels and classes of the images that are made for ``--budget smoke`` without a --data-dir.
+        options: Adds the recipe's own options.
+    """
+    name = Path(sys.argv[0]).stem
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--data', default=data, help="data set's name (default: %(default)s)")
+    parser.add_argument('--data-dir', metavar='DIR', type=Path, help=(
+        'folder with train/ and test/ sub-folders of images, or where the named data set lies '
+        '(default: the named data set is downloaded)'))
+    parser.add_argument('--budget', choices=BUDGETS, default='gpu' if torch.cuda.is_available() else 'cpu',
+                        help='size of the runs; smoke: a few images, to try the script (default here: %(default)s)')
+    parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED',
+                        help=f'(default: {" ".join(map(str, seeds))}; smoke: the first)')
+    parser.add_argument('--out', metavar='DIR', type=Path, help=f'(default: runs/{name}/BUDGET)')
+    parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
+    parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')
+    parser.add_argument('--ship', action='store_true', help="write the checkpoints into the package's weights as well")
+    if options is not None:
+        options(parser)
+    args = parser.parse_args()
+    args.seeds = args.seeds or list(seeds[:1] if args.budget == 'smoke' else seeds)
+    out = args.out or Path('runs') / name / args.budget
+    try:
+        with world(args.device) as place:
+            if args.budget == 'smoke' and args.data_dir is None:
+                args.data_dir = smoke_data(smoke[0], out, *smoke[1:])
+            yield Experiment(name, args, out, place)
+    except (CheckpointError, TrainingError, ValueError, OSError) as error:
+        raise SystemExit(f'{name}: error: {error}') from None

@@ -1,0 +1,203 @@
+"""Fine-tuning: the pre-trained encoder becomes a classifier, of one label an image or of many (paper, section 3)."""
+
+import dataclasses
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..autoencoder import create_encoder
+from ..checkpoint_writing import round_as_stored
+from ..checkpoints import Checkpoint, open_folder
+from ..models.scae import ScaeEncoder
+from .augmentation import Mix, RandomCrop, StrongAugmentation
+from .data import Batches, ImageSet, normalize
+from .evaluation import accuracy, average_precisions, logits, mean_average_precision, ten_crop_scores
+from .loop import autocast, fit
+from .runs import (
+    RunOptions,
+    configuration,
+    configure,
+    finish,
+    is_finished,
+    running,
+    supervised_summary,
+    tensorboard_writer,
+)
+from .settings import Optimization, setting
+from .tasks import classification_task
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuning(Optimization):
+    """Hyper-parameters of a classifier. The paper gives crops and flips (none with 4,000 labels)."""
+
+    opt: str = setting('adamw', "optimiser, a name of timm's (adamw, adam, sgd, lamb, ...)")
+    lr: float = setting(1e-3, 'peak learning rate', above=0)
+    weight_decay: float = setting(0.05, 'weight decay of everything but biases and norms', low=0)
+    batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
+    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
+    flip: bool = setting(True, 'mirror half of the crops')
+    pad: int = setting(0, 'pixels by which a crop may reach over the border', low=0)
+    min_scale: float = setting(1., 'least factor by which an image is scaled before it is cropped', above=0)
+    max_scale: float = setting(1., 'greatest such factor', above=0)
+    strength: float = setting(0., 'strength of random rotation, shear, scale and colour, 0-1', low=0)
+    cutout: float = setting(0., 'side of a blanked square, as a share of the crop', low=0, high=1)
+    mixup: float = setting(0., 'parameter of mixup; 0: none', low=0)
+    cutmix: float = setting(0., 'parameter of CutMix; 0: none', low=0)
+    label_smoothing: float = setting(0., 'label smoothing', low=0, high=1)
+    drop_rate: float = setting(0., 'dropout before the classifier', low=0, high=1)
+    in_drop_rate: float = setting(0., 'dropout on the image (All-CNN: 0.2)', low=0, high=1)
+    down_drop_rate: float = setting(0., 'dropout after each down-sampling (All-CNN: 0.5)', low=0, high=1)
+    freeze: bool = setting(False, 'train the classifier alone')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_scale > self.max_scale:
+            raise ValueError(f'--min-scale {self.min_scale} is more than --max-scale {self.max_scale}')
+
+
+def finetune(
+        name: str,
+        source: Checkpoint | None,
+        train: ImageSet,
+        settings: FineTuning,
+        options: RunOptions,
+        test: ImageSet | None = None,
+        validation: ImageSet | None = None,
+) -> Checkpoint:
+    """Train a classifier and write its checkpoint; goes on where an earlier run of the same configuration stopped.
+
+    Args:
+        name: ``<architecture>.<tag>`` of the checkpoint.
+        source: The checkpoint whose encoder it starts from; None: from N(0, 0.01).
+        train: Labelled images.
+        settings: Hyper-parameters.
+        options: Where and how.
+        test: Images that the final figures are measured on, once.
+        validation: Images that the accuracy is measured on a few times during training.
+
+    Returns:
+        The checkpoint, in each of the processes.
+
+    Raises:
+        ValueError: The data or an option does not fit.
+        TrainingError: The run cannot start or go on.
+    """
+    if train.targets is None or not train.classes:
+        raise ValueError('fine-tuning needs labels: a sub-folder a class, or a labels.csv')
+    if test is not None and test.classes != train.classes:
+        raise ValueError(f'the classes of the test images differ from those of training: '
+                         f'{", ".join(sorted(set(test.classes) ^ set(train.classes)))[:200]}')
+    torch.manual_seed(settings.seed)
+    encoder = create_classifier(name.partition('.')[0], source, len(train.classes), settings)
+    cfg = encoder.pretrained_cfg
+    crop = settings.crop or cfg['input_size'][-1]
+    world = options.world
+    random_crop = RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale))
+    batches = Batches(train, settings.batch_size, random_crop, _Prepare(settings, cfg, train), world.device,
+                      settings.seed, world.rank, world.size)
+    config = configuration(name, train, settings, source)
+    with running(options, config) as run, tensorboard_writer(options) as writer:
+        every = max(1, settings.epochs // 5)
+
+        def on_epoch(row: dict[str, Any], model: torch.nn.Module) -> dict[str, float]:
+            result = {}
+            if validation is not None and row['epoch'] % every == 0:
+                with autocast(world.device):
+                    result = {'validation': score(model, validation, cfg, crop)}
+            for key, value in {**row, **result}.items() if writer else ():
+                writer.add_scalar(key, value, row['epoch'])
+            return result
+
+        task = classification_task(encoder, train.multi_label, world.device, settings.label_smoothing)
+        if not is_finished(options, name):
+            trained = fit(task, batches, settings, run, world, on_epoch=on_epoch,
+                          compile_model=options.compile_model, save_seconds=options.save_seconds)
+            if world.is_main:
+                assert isinstance(trained, ScaeEncoder)
+                configure(trained, train, crop, labelled=True)
+                metrics, figures = _measure(trained, test, crop)
+                finish(options, name, trained, None, kind='classifier', settings=settings, data=train, source=source,
+                       summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),
+                       metrics=metrics, figures=figures)
+    return open_folder(options.out / name)
+
+
+def create_classifier(
+        architecture: str,
+        source: Checkpoint | None,
+        num_classes: int,
+        settings: FineTuning,
+) -> ScaeEncoder:
+    """The encoder with a classifier on top, frozen but for that where the settings say so."""
+    encoder = create_encoder(
+        architecture, source, num_classes=num_classes, drop_rate=settings.drop_rate,
+        in_drop_rate=settings.in_drop_rate, down_drop_rate=settings.down_drop_rate)
+    if settings.freeze:
+        encoder.blocks.requires_grad_(False)
+    return encoder
+
+
+class _Prepare:
+    """uint8 crops and their labels to what the network is fed."""
+
+    def __init__(self, settings: FineTuning, cfg: dict[str, Any], data: ImageSet) -> None:
+        self.mean, self.std = cfg['mean'], cfg['std']
+        self.classes = len(data.classes)
+        self.strong = StrongAugmentation(settings.strength, settings.cutout)
+        self.mix = Mix(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
+        if self.mix and data.multi_label:
+            raise ValueError('--mixup and --cutmix are for images with one label each')
+
+    def __call__(
+            self,
+            crops: torch.Tensor,
+            targets: torch.Tensor,
+            generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        x = self.strong(normalize(crops, self.mean, self.std), generator)
+        if self.mix is None:
+            return x, targets
+        return self.mix(x, F.one_hot(targets, self.classes).float(), generator)
+
+
+def score(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int, flip_average: bool = False) -> float:
+    """Accuracy, or mean average precision for many labels, both in percent, on central crops."""
+    assert data.targets is not None
+    output = logits(model, data.images, cfg['mean'], cfg['std'], crop=crop, flip_average=flip_average)
+    if data.multi_label:
+        return mean_average_precision(average_precisions(output, data.targets))
+    return accuracy(output, data.targets)
+
+
+def _measure(
+        model: ScaeEncoder,
+        test: ImageSet | None,
+        crop: int,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures of the model in the precision that is stored, which it has from here on."""
+    if test is None:
+        round_as_stored(model)
+        return {}, []
+    assert test.targets is not None
+    cfg = model.pretrained_cfg
+    before = score(model, test, cfg, crop)
+    round_as_stored(model)
+    if test.multi_label:
+        scores = ten_crop_scores(model, test.images, cfg['mean'], cfg['std'], crop)
+        precisions = average_precisions(scores, test.targets)
+        result = mean_average_precision(precisions)
+        metrics: dict[str, Any] = {
+            'mean_average_precision': {'value': result, 'images': len(test), 'crops': 10, 'seed': 0},
+            'average_precision': dict(zip(test.classes, precisions, strict=True))}
+        return metrics, [{'type': 'mean_average_precision', 'name': f'mAP on {len(test)} images, 10 crops (%)',
+                          'value': round(result, 2)}]
+    result, flipped = (score(model, test, cfg, crop, flip_average=flip) for flip in (False, True))
+    metrics = {
+        'accuracy': {'value': result, 'flip_average': flipped, 'images': len(test), 'crop': crop},
+        'accuracy_before_fp16_storage': before}
+    return metrics, [
+        {'type': 'accuracy', 'name': f'accuracy on {len(test)} test images, central crop (%)',
+         'value': round(result, 2)},
+        {'type': 'accuracy', 'name': 'the same, averaged with the mirrored image (%)', 'value': round(flipped, 2)}]

@@ -1,0 +1,135 @@
+"""Pre-training: an auto-encoder learns to undo corruption, without labels (paper, sections 2.2 to 2.5)."""
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from ..autoencoder import Scae, create_autoencoder
+from ..checkpoint_writing import round_as_stored
+from ..checkpoints import Checkpoint, open_folder
+from ..corruption import parse_corruption
+from .augmentation import RandomCrop
+from .data import Batches, ImageSet, denormalize, normalize
+from .evaluation import denoising_quality
+from .loop import fit
+from .runs import RunOptions, configuration, configure, finish, is_finished, running, tensorboard_writer
+from .settings import Optimization, setting
+from .tasks import DenoisingTask
+
+EVALUATION_SIGMA = 25.5
+CORRUPTION_HELP = (
+    'gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, side of a block in '
+    'pixels)')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining(Optimization):
+    """The paper gives crops, flips, the loss and Adam at 1e-4; the rest is ours."""
+
+    corruption: str = setting('gaussian:5-50', CORRUPTION_HELP)
+    clip_noise: bool = setting(True, 'clip noisy pixels to the valid range')
+    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
+    flip: bool = setting(True, 'mirror half of the crops')
+    shortcuts: bool = setting(True, 'shortcuts from the encoder to the decoder')
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            parse_corruption(self.corruption, (0.,), (1.,))
+        except ValueError as error:
+            raise ValueError(f'--corruption: {error}') from None
+
+
+def pretrain(
+        name: str,
+        images: ImageSet,
+        settings: Pretraining,
+        options: RunOptions,
+        test: ImageSet | None = None,
+) -> Checkpoint:
+    """Train an auto-encoder and write its checkpoint; goes on where an earlier run of the same configuration stopped.
+
+    Args:
+        name: ``<architecture>.<tag>`` of the checkpoint.
+        images: What to train on; labels are not looked at.
+        settings: Hyper-parameters.
+        options: Where and how.
+        test: Images to measure the denoising on.
+
+    Returns:
+        The checkpoint, in each of the processes.
+
+    Raises:
+        ValueError: The data or an option does not fit.
+        TrainingError: The run cannot start or go on.
+    """
+    torch.manual_seed(settings.seed)
+    model = create_autoencoder(name.partition('.')[0], shortcuts=settings.shortcuts)
+    cfg = model.encoder.pretrained_cfg
+    mean, std = cfg['mean'], cfg['std']
+    crop = settings.crop or cfg['input_size'][-1]
+    corrupt = parse_corruption(settings.corruption, mean, std, clip=settings.clip_noise)
+
+    def prepare(crops: torch.Tensor, _: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        clean = normalize(crops, mean, std)
+        return corrupt(clean, generator), clean
+
+    world = options.world
+    batches = Batches(images, settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
+                      settings.seed, world.rank, world.size)
+    with running(options, configuration(name, images, settings, None)) as run, tensorboard_writer(options) as writer:
+        def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:
+            if writer is not None:
+                _draw(writer, row, trained, batches, mean, std)
+            return {}
+
+        if not is_finished(options, name):
+            trained = fit(DenoisingTask(model, world.device), batches, settings, run, world, on_epoch=on_epoch,
+                          compile_model=options.compile_model, save_seconds=options.save_seconds)
+            if world.is_main:
+                assert isinstance(trained, Scae)
+                configure(trained.encoder, images, crop, labelled=False)
+                metrics, figures = _measure(trained, test)
+                finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', settings=settings,
+                       data=images, source=None, summary=_summary(images, settings, crop, options.budget),
+                       metrics=metrics, figures=figures)
+    return open_folder(options.out / name)
+
+
+def _summary(images: ImageSet, settings: Pretraining, crop: int, budget: str) -> str:
+    return (
+        f'Denoising auto-encoder {"with" if settings.shortcuts else "without"} symmetric shortcuts, trained on '
+        f'{len(images):,} images without labels: {settings.epochs} passes, random {crop} x {crop} crops'
+        f'{", flips" if settings.flip else ""}, corruption {settings.corruption}'
+        f'{f" (`{budget}` budget)" * bool(budget)}.')
+
+
+def _measure(model: Scae, test: ImageSet | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures of the model in the precision that is stored, which it has from here on."""
+    cfg = model.encoder.pretrained_cfg
+    if test is None:
+        round_as_stored(model)
+        return {}, []
+    before = denoising_quality(model, test.images, EVALUATION_SIGMA, cfg['mean'], cfg['std'])
+    round_as_stored(model)
+    after = denoising_quality(model, test.images, EVALUATION_SIGMA, cfg['mean'], cfg['std'])
+    metrics = {
+        'denoising_psnr': {'sigma': EVALUATION_SIGMA, 'clipped': True, 'seed': 0, **after._asdict()},
+        'denoising_psnr_before_fp16_storage': before.denoised,
+    }
+    return metrics, [{
+        'type': 'psnr', 'name': f'PSNR at sigma {EVALUATION_SIGMA}, mean over {after.images} test images (dB)',
+        'value': round(after.denoised, 2)}]
+
+
+@torch.inference_mode()
+def _draw(writer: Any, row: dict[str, Any], model: torch.nn.Module, batches: Batches, mean, std) -> None:
+    """The log's row, and clean, corrupted and reconstructed images of a fixed batch below each other."""
+    for key in ('loss', 'lr', 'images_per_second'):
+        writer.add_scalar(key, row[key], row['epoch'])
+    corrupted, clean = (x[:8] for x in next(iter(batches.epoch(0))))
+    model.eval()
+    rows = [denormalize(x, mean, std).byte() for x in (clean, corrupted, model(corrupted))]
+    writer.add_images('clean, corrupted, reconstructed', torch.cat(rows), row['epoch'])
+    model.train()

@@ -1,0 +1,210 @@
+"""What each layer knows: linear and reconstruction probes on frozen features, k-NN (paper, section 2.4, Figure 2)."""
+
+import dataclasses
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from timm.task import ClassificationTask
+
+from ..models.scae import ScaeBlock, ScaeEncoder
+from .augmentation import RandomCrop
+from .data import Batches, ImageSet, denormalize, normalize
+from .evaluation import BATCH_SIZE, accuracy, central_crop, knn_accuracy, psnr
+from .loop import fit
+from .runs import RunOptions, running
+from .settings import Optimization, setting
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Probing(Optimization):
+    """Hyper-parameters of the probes; the paper gives their kind only."""
+
+    epochs: int = setting(40, 'passes over the images', low=1)
+    batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
+    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
+    flip: bool = setting(False, 'mirror half of the crops')
+    grid: int = setting(8, 'a feature map is averaged to at most GRID x GRID positions before the linear probe', low=1)
+    width: int = setting(64, 'channels of the reconstruction probes', low=1)
+
+
+class LayerQuality(NamedTuple):
+    """What was measured on one layer's output: accuracy in percent of a linear probe and of 20 nearest neighbours of
+    the pooled features, and the reconstruction's mean PSNR in dB."""
+
+    layer: int
+    channels: int
+    reduction: int
+    linear: float
+    knn: float
+    psnr: float
+
+
+class LinearProbe(nn.Module):
+    """Linear classifier of a feature map, averaged to at most ``grid`` x ``grid`` positions and standardised."""
+
+    def __init__(self, channels: int, side: int, grid: int, num_classes: int) -> None:
+        super().__init__()
+        self.grid = min(side, grid)
+        features = channels * self.grid ** 2
+        self.norm = nn.BatchNorm1d(features, affine=False)  # so that one learning rate suits all layers
+        self.fc = nn.Linear(features, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.norm(F.adaptive_avg_pool2d(x, self.grid).flatten(1).float()))
+
+
+class ReconstructionProbe(nn.Module):
+    """A stack of up-sampling layers from a feature map back to the image, in normalised units."""
+
+    def __init__(self, channels: int, reduction: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.ups = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(reduction.bit_length() - 1))
+        self.last = nn.Conv2d(width, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor, sizes: list[tuple[int, int]]) -> torch.Tensor:
+        """The image; ``sizes`` are those of the feature maps from the image's own down to that of ``x``."""
+        x = self.first(self.norm(x.float()))
+        for up, size in zip(self.ups, reversed(sizes[:len(self.ups)]), strict=True):
+            x = up(F.interpolate(x.relu(), size=size, mode='nearest'))
+        return self.last(x.relu())
+
+
+class Probes(nn.Module):
+    """Both probes on the output of each of a frozen encoder's blocks; no gradient passes from one to another."""
+
+    def __init__(self, encoder: ScaeEncoder, crop: int, num_classes: int, grid: int, width: int) -> None:
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False)
+        self.channels, self.reductions = [], []
+        reduction = 1
+        for block in encoder.blocks:
+            conv = cast(ScaeBlock, block).conv
+            reduction *= conv.stride[0]
+            self.channels.append(conv.out_channels)
+            self.reductions.append(reduction)
+        layers = list(zip(self.channels, self.reductions, strict=True))
+        self.linear = nn.ModuleList(LinearProbe(c, -(-crop // r), grid, num_classes) for c, r in layers)
+        self.reconstruction = nn.ModuleList(ReconstructionProbe(c, r, width) for c, r in layers)
+
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Each block's output."""
+        outputs = []
+        self.encoder.eval()
+        with torch.no_grad():
+            for block in self.encoder.blocks:
+                x = block(x)
+                outputs.append(x)
+        return outputs
+
+    def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Each layer's logits, N x K, and reconstruction, N x 3 x H x W, of N x 3 x H x W images."""
+        outputs = self.features(x)
+        sizes = [(-(-x.shape[2] // 2 ** i), -(-x.shape[3] // 2 ** i)) for i in range(self.reductions[-1].bit_length())]
+        return (
+            [probe(y) for probe, y in zip(self.linear, outputs, strict=True)],
+            [probe(y, sizes) for probe, y in zip(self.reconstruction, outputs, strict=True)])
+
+
+class ProbingTask(ClassificationTask):
+    """Trains all probes at once: their losses are summed, which mixes none of their gradients."""
+
+    def __init__(self, model: Probes, device: torch.device) -> None:
+        super().__init__(model, _loss, device=device, verbose=False)
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits, images = self.trainable_module(input)
+        return {'loss': self.criterion(logits, images, target, input), 'output': logits[-1]}
+
+
+def _loss(
+        logits: list[torch.Tensor],
+        images: list[torch.Tensor],
+        target: torch.Tensor,
+        clean: torch.Tensor,
+) -> torch.Tensor:
+    classification = sum(F.cross_entropy(y.float(), target) for y in logits)
+    reconstruction = sum(F.mse_loss(y.float(), clean) for y in images)
+    return cast(torch.Tensor, classification + reconstruction)
+
+
+def probe(
+        encoder: ScaeEncoder,
+        name: str,
+        train: ImageSet,
+        test: ImageSet,
+        settings: Probing,
+        options: RunOptions,
+) -> list[LayerQuality]:
+    """Train the probes on ``train``, or go on with that, and measure them on ``test``; a list with an entry a layer.
+
+    Args:
+        encoder: The encoder, which stays as it is.
+        name: What the encoder is, to tell one run from another.
+        train: Images with one label each.
+        test: Likewise.
+        settings: Hyper-parameters.
+        options: Where and how.
+
+    Raises:
+        ValueError: The data or an option does not fit.
+        TrainingError: The run cannot start or go on.
+    """
+    if any(data.targets is None or data.targets.ndim != 1 for data in (train, test)):
+        raise ValueError('probes need images with one label each: a sub-folder a class')
+    torch.manual_seed(settings.seed)
+    cfg = encoder.pretrained_cfg
+    crop = settings.crop or cfg['input_size'][-1]
+    world = options.world
+    model = Probes(encoder, crop, len(train.classes), settings.grid, settings.width)
+
+    def prepare(crops: torch.Tensor, targets: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return normalize(crops, cfg['mean'], cfg['std']), targets
+
+    batches = Batches(train, settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
+                      settings.seed, world.rank, world.size)
+    config: dict[str, Any] = {'probed': name, 'data': train.identity, 'images': len(train),
+                              **dataclasses.asdict(settings)}
+    with running(options, config) as run:
+        fit(ProbingTask(model, world.device), batches, settings, run, world,
+            compile_model=options.compile_model, save_seconds=options.save_seconds)
+    return _measure(model, train, test, crop)
+
+
+@torch.inference_mode()
+def _measure(model: Probes, train: ImageSet, test: ImageSet, crop: int) -> list[LayerQuality]:
+    assert train.targets is not None
+    assert test.targets is not None
+    cfg = model.encoder.pretrained_cfg
+    model.eval()
+    device = next(model.parameters()).device
+    logits: list[list[torch.Tensor]] = [[] for _ in model.channels]
+    decibels: list[list[torch.Tensor]] = [[] for _ in model.channels]
+    for batch in test.images.split(BATCH_SIZE):
+        x = normalize(central_crop(batch, crop).to(device), cfg['mean'], cfg['std'])
+        x = x.contiguous(memory_format=torch.channels_last)
+        clean = denormalize(x, cfg['mean'], cfg['std'])
+        for i, (y, image) in enumerate(zip(*model(x), strict=True)):
+            logits[i].append(y.cpu())
+            decibels[i].append(psnr(denormalize(image, cfg['mean'], cfg['std']), clean).cpu())
+    pooled = [_pooled(model, data.images, crop) for data in (train, test)]
+    return [
+        LayerQuality(
+            i + 1, model.channels[i], model.reductions[i], accuracy(torch.cat(logits[i]), test.targets),
+            knn_accuracy(pooled[0][i], train.targets, pooled[1][i], test.targets), torch.cat(decibels[i]).mean().item())
+        for i in range(len(model.channels))]
+
+
+def _pooled(model: Probes, images: torch.Tensor, crop: int) -> list[torch.Tensor]:
+    """Each layer's features of the central crops, averaged over positions, N x C float32 on the CPU."""
+    cfg = model.encoder.pretrained_cfg
+    device = next(model.parameters()).device
+    rows: list[list[torch.Tensor]] = [[] for _ in model.channels]
+    for batch in images.split(BATCH_SIZE):
+        x = normalize(central_crop(batch, crop).to(device), cfg['mean'], cfg['std'])
+        for row, y in zip(rows, model.features(x.contiguous(memory_format=torch.channels_last)), strict=True):
+            row.append(y.mean((2, 3)).float().cpu())
+    return [torch.cat(row) for row in rows]

@@ -1,0 +1,147 @@
+"""Segmentation: the auto-encoder, its last deconvolution replaced, learns to label pixels (paper, section 3.3)."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from ..checkpoint_writing import round_as_stored
+from ..checkpoints import Checkpoint, open_folder
+from ..segmentation import ScaeSegmenter, create_segmenter
+from .augmentation import RandomCrop
+from .data import Batches, ImageSet, normalize
+from .evaluation import mean_iou
+from .loop import fit
+from .runs import (
+    RunOptions,
+    configuration,
+    configure,
+    finish,
+    is_finished,
+    running,
+    supervised_summary,
+    tensorboard_writer,
+)
+from .settings import Optimization, setting
+from .tasks import IGNORED, SegmentationTask
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmenting(Optimization):
+    """Hyper-parameters of a segmenter."""
+
+    opt: str = setting('adamw', "optimiser, a name of timm's (adamw, adam, sgd, lamb, ...)")
+    lr: float = setting(1e-3, 'peak learning rate', above=0)
+    weight_decay: float = setting(0.05, 'weight decay of everything but biases and norms', low=0)
+    batch_size: int = setting(16, 'images a step, over all processes and accumulated parts', low=1)
+    init: str = setting('autoencoder', 'what to start from: both halves of the auto-encoder, its encoder, or nothing',
+                        choices=('autoencoder', 'encoder', 'random'))
+    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
+    flip: bool = setting(True, 'mirror half of the crops')
+    min_scale: float = setting(1., 'least factor by which an image is scaled before it is cropped', above=0)
+    max_scale: float = setting(1., 'greatest such factor', above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_scale > self.max_scale:
+            raise ValueError(f'--min-scale {self.min_scale} is more than --max-scale {self.max_scale}')
+
+
+def segment(
+        name: str,
+        source: Checkpoint | None,
+        train: ImageSet,
+        settings: Segmenting,
+        options: RunOptions,
+        test: Iterable[Pair] | None = None,
+) -> Checkpoint:
+    """Train a segmenter and write its checkpoint; goes on where an earlier run of the same configuration stopped.
+
+    Args:
+        name: ``<architecture>.<tag>`` of the checkpoint.
+        source: The auto-encoder that ``settings.init`` takes weights from.
+        train: Images with masks; the classes are numbered where they have no names.
+        settings: Hyper-parameters.
+        options: Where and how.
+        test: Images, C x H x W uint8, with masks, H x W uint8, of any size.
+
+    Returns:
+        The checkpoint, in each of the processes.
+
+    Raises:
+        ValueError: The data or an option does not fit.
+        TrainingError: The run cannot start or go on.
+    """
+    if train.targets is None or train.targets.ndim != 3:
+        raise ValueError('segmentation needs a mask for each image')
+    there = number_of_classes(train.targets)
+    train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))
+    if there > len(train.classes):
+        raise ValueError(f'a mask has class {there - 1}, but there are only {len(train.classes)} classes: '
+                         f'0 ({train.classes[0]}) to {len(train.classes) - 1} ({train.classes[-1]})')
+    if source is None and settings.init != 'random':
+        raise ValueError(f'--init {settings.init} needs an auto-encoder to start from; give --from, or --init random')
+    torch.manual_seed(settings.seed)
+    architecture = name.partition('.')[0]
+    model = create_segmenter(
+        architecture, len(train.classes), settings.init,  # type: ignore[arg-type]
+        weights=str(source.folder.absolute()) if source else None)
+    cfg = model.encoder.pretrained_cfg
+    crop = settings.crop or cfg['input_size'][-1]
+    world = options.world
+
+    def prepare(crops: torch.Tensor, masks: torch.Tensor, _: torch.Generator) -> Pair:
+        return normalize(crops, cfg['mean'], cfg['std']), masks
+
+    random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
+    batches = Batches(train, settings.batch_size, random_crop, prepare, world.device, settings.seed, world.rank,
+                      world.size)
+    config = configuration(name, train, settings, source)
+    with running(options, config) as run, tensorboard_writer(options) as writer:
+        def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
+            for key, value in row.items() if writer else ():
+                writer.add_scalar(key, value, row['epoch'])
+            return {}
+
+        if not is_finished(options, name):
+            trained = fit(SegmentationTask(model, world.device), batches, settings, run, world, on_epoch=on_epoch,
+                          compile_model=options.compile_model, save_seconds=options.save_seconds)
+            if world.is_main:
+                assert isinstance(trained, ScaeSegmenter)
+                configure(trained.encoder, train, crop, labelled=True)
+                metrics, figures = _measure(trained, test, train.classes)
+                finish(options, name, trained.encoder, trained.decoder, kind='segmenter', settings=settings,
+                       data=train, source=source, metrics=metrics, figures=figures,
+                       summary=supervised_summary('Segmenter', train, source, settings.epochs, options.budget))
+    return open_folder(options.out / name)
+
+
+def _measure(
+        model: ScaeSegmenter,
+        test: Iterable[Pair] | None,
+        classes: tuple[str, ...],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures of the model in the precision that is stored, which it has from here on."""
+    round_as_stored(model)
+    if test is None:
+        return {}, []
+    cfg = model.encoder.pretrained_cfg
+    result = mean_iou(model, test, len(classes), cfg['mean'], cfg['std'])
+    metrics = {
+        'mean_iou': {'value': result.miou, 'pixel_accuracy': result.pixel_accuracy, 'images': result.images},
+        'iou': {name: None if value != value else value  # NaN is no JSON
+                for name, value in zip(classes, result.per_class, strict=True)}}
+    return metrics, [{'type': 'mean_iou', 'name': f'mean IoU on {result.images} images (%)',
+                      'value': round(result.miou, 2)}]
+
+
+def number_of_classes(masks: torch.Tensor) -> int:
+    """One more than the largest class index in N x H x W masks."""
+    seen = torch.zeros(256, dtype=torch.bool)
+    for part in masks.split(256):
+        seen |= torch.bincount(part.flatten(), minlength=256) > 0
+    seen[IGNORED] = False
+    return int(seen.nonzero().max()) + 1 if seen.any() else 1

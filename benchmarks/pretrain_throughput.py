@@ -1,0 +1,151 @@
+"""Pre-training throughput of scae_springenberg9 (29 x 29 crops, batch 128) against a plain PyTorch loop, in one run.
+
+    python benchmarks/pretrain_throughput.py --compile
+
+The plain loop is what a tutorial has: float32, torchvision's CIFAR10 class in a DataLoader with worker processes, Adam.
+Ours is the training engine as `scae pretrain` runs it. The two alternate; the ratio of the medians is what counts. The
+achieved FLOP/s are set against the fastest bfloat16 convolution that this machine was seen to do in the same run.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+from torchvision.datasets import CIFAR10
+
+from scae_zoo import create_autoencoder
+from scae_zoo.corruption import GaussianNoise
+from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.data import Batches, ImageSet, normalize
+from scae_zoo.training.distributed import World
+from scae_zoo.training.loop import fit
+from scae_zoo.training.run_folder import RunFolder
+from scae_zoo.training.settings import Optimization
+from scae_zoo.training.tasks import DenoisingTask
+
+ARCHITECTURE = 'scae_springenberg9'
+CROP, SIGMA = 29, 25.
+
+
+class Cifar10(CIFAR10):
+    """torchvision's class over images that are in memory already: the speed does not depend on what they show."""
+
+    def __init__(self, pixels: np.ndarray, transform: transforms.Compose) -> None:
+        self.data, self.targets = pixels, [0] * len(pixels)
+        self.transform, self.target_transform = transform, None
+
+
+def plain(pixels: np.ndarray, batch_size: int, workers: int, device: torch.device) -> float:
+    """Images a second of the plain loop."""
+    torch.manual_seed(0)
+    model = create_autoencoder(ARCHITECTURE).to(device).train()
+    cfg = model.encoder.pretrained_cfg
+    transform = transforms.Compose([
+        transforms.RandomCrop(CROP), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
+        transforms.Normalize(cfg['mean'], cfg['std'])])
+    loader: DataLoader = DataLoader(
+        Cifar10(pixels, transform), batch_size, shuffle=True, num_workers=workers, drop_last=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    sigma = SIGMA / 255 / torch.tensor(cfg['std'], device=device).view(3, 1, 1)
+    seen = 0
+    for step, (batch, _) in enumerate(loader):
+        if step == 1:  # the first one starts the workers
+            start, seen = time.perf_counter(), 0
+        clean = batch.to(device)
+        loss = F.mse_loss(model(clean + sigma * torch.randn_like(clean)), clean)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        seen += len(clean)
+    return seen / (time.perf_counter() - start)
+
+
+def ours(pixels: np.ndarray, batch_size: int, device: torch.device, compile_model: bool) -> float:
+    """Images a second of the second pass of the training engine; the first one compiles."""
+    torch.manual_seed(0)
+    torch.compiler.reset()
+    model = create_autoencoder(ARCHITECTURE)
+    cfg = model.encoder.pretrained_cfg
+    corrupt = GaussianNoise(SIGMA, cfg['mean'], cfg['std'])
+
+    def prepare(crops: torch.Tensor, _: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        clean = normalize(crops, cfg['mean'], cfg['std'])
+        return corrupt(clean, generator), clean
+
+    batches = Batches(ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2)), batch_size, RandomCrop(CROP), prepare,
+                      device)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(folder, {})
+        with run.held():
+            fit(DenoisingTask(model, device), batches, Optimization(epochs=2), run, World(0, 1, device),
+                compile_model=compile_model)
+        rows = (Path(folder) / 'log.jsonl').read_text().splitlines()
+    return json.loads(rows[-1])['images_per_second']
+
+
+def flops_per_image() -> int:
+    """Floating-point operations of one forward and backward pass."""
+    model = create_autoencoder(ARCHITECTURE)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.randn(1, 3, CROP, CROP)).square().mean().backward()
+    return counter.get_total_flops()
+
+
+def convolution_peak(device: torch.device) -> float:
+    """FLOP/s of the fastest of a few bfloat16 3 x 3 convolutions."""
+    best = 0.
+    for channels, side in ((96, 29), (192, 15), (256, 32), (512, 16)):
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, torch.bfloat16)
+        conv = conv.to(memory_format=torch.channels_last)
+        x = torch.randn(128, channels, side, side, device=device, dtype=torch.bfloat16)
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            for _ in range(6):
+                start = time.perf_counter()
+                conv(x)
+                if device.type == 'cuda':
+                    torch.cuda.synchronize()
+                best = max(best, 2 * 9 * channels ** 2 * x.numel() / channels / (time.perf_counter() - start))
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--batch-size', type=int, default=128)
+    parser.add_argument('--steps', type=int, default=12, help='steps of one measurement (default: %(default)s)')
+    parser.add_argument('--repeats', type=int, default=3, help='measurements of each (default: %(default)s)')
+    parser.add_argument('--workers', type=int, default=2, help="the plain loop's processes (default: %(default)s)")
+    parser.add_argument('--compile', action='store_true', help='measure ours with torch.compile as well')
+    parser.add_argument('--device', type=torch.device, default='cuda' if torch.cuda.is_available() else 'cpu')
+    args = parser.parse_args()
+    pixels = np.random.default_rng(0).integers(0, 256, (args.batch_size * (args.steps + 1), 32, 32, 3), np.uint8)
+    runs = {'plain float32 loop': lambda: plain(pixels, args.batch_size, args.workers, args.device),
+            'ours': lambda: ours(pixels, args.batch_size, args.device, False)}
+    if args.compile:
+        runs['ours, compiled'] = lambda: ours(pixels, args.batch_size, args.device, True)
+    speeds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(args.repeats):
+        for name, measure in runs.items():
+            speeds[name].append(measure())
+    peak, flops = convolution_peak(args.device), flops_per_image()
+    base = statistics.median(speeds['plain float32 loop'])
+    for name, values in speeds.items():
+        speed = statistics.median(values)
+        print(f'{name:<20}{speed:7.0f} images/s ({min(values):.0f}-{max(values):.0f}), ratio {speed / base:.2f}, '
+              f'{speed * flops / 1e12:.3f} TFLOP/s, {speed * flops / peak:.0%} of the convolution peak')
+    print(f'{"bf16 convolution":<20}{peak / 1e12:.3f} TFLOP/s, the fastest seen in this run')
+
+
+if __name__ == '__main__':
+    main()

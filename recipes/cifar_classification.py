@@ -1,0 +1,46 @@
+"""Table 1: the 15-layer all-convolutional network with all labels of CIFAR-10 (or --data torch/cifar100).
+
+    python recipes/cifar_classification.py --data-dir data/cifar10
+
+Makes scae_allconv15.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10. The control is the same network from random
+weights, trained in the same way.
+"""
+
+from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.finetuning import FineTuning
+from scae_zoo.training.pretraining import Pretraining
+
+ARCHITECTURE = 'scae_allconv15'
+PRETRAINING = {
+    'cpu': Pretraining(epochs=10, crop=29, corruption='gaussian:5-50', lr=1e-3),
+    'gpu': Pretraining(epochs=100, crop=29, corruption='gaussian:5-50', lr=1e-3),
+    'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
+}
+FINETUNING = {
+    'cpu': FineTuning(epochs=24, crop=29, batch_size=128, lr=1e-3, pad=2, cutout=0.25, label_smoothing=0.1),
+    'gpu': FineTuning(epochs=100, crop=29, batch_size=128, lr=1e-3, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.999),
+    'smoke': FineTuning(epochs=1, crop=29, batch_size=16),
+}
+PAPER = {  # random Gaussian, without shortcut, with shortcut
+    'cifar10': ('93.95', '92.07', '95.15'),
+    'cifar100': ('74.11', '70.21', '75.41'),
+}
+
+
+def main() -> None:
+    with experiment(__doc__, 'torch/cifar10') as e:
+        dataset = e.args.data.split('/')[-1]
+        pretraining = e.pick(**PRETRAINING)
+        paper = PAPER[dataset]
+        train, test = e.images('train', 32), e.images('test', 32)
+        arms = (
+            Arm('random Gaussian', None, '', paper[0]),
+            Arm('pre-training, no shortcut', pretraining.replace(shortcuts=False), f'dae_noskip_{dataset}', paper[1]),
+            Arm('pre-training', pretraining, f'dae_{dataset}', paper[2]),
+        )
+        name = f'{ARCHITECTURE}.dae_ft_{dataset}'
+        e.ship(e.compare(name, arms, e.pick(**FINETUNING), train, lambda seed: train, test))
+
+
+if __name__ == '__main__':
+    main()

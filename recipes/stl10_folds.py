@@ -1,0 +1,54 @@
+"""Table 3: STL-10, 100,000 images without labels, ten folds of 1,000 labelled ones; the SWWAE-style network.
+
+    python recipes/stl10_folds.py
+
+Makes scae_swwae.dae_stl10, .dae_noskip_stl10 and .dae_ft_stl10. A seed is a fold. With a --data-dir that holds folders
+of images instead, train/ without labels is what all arms are pre-trained on, and a seed draws 100 labels of each class.
+"""
+
+from scae_zoo.training.data import ImageSet
+from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.finetuning import FineTuning
+from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.training.sources import split_folder
+
+ARCHITECTURE = 'scae_swwae'
+SIZE = 96
+PRETRAINING = {
+    'cpu': Pretraining(epochs=2, crop=89, corruption='block:0.25:8', lr=1e-3),
+    'gpu': Pretraining(epochs=100, crop=89, corruption='block:0.25:8', lr=1e-3),
+    'smoke': Pretraining(epochs=1, crop=89, corruption='block:0.25:8', batch_size=8),
+}
+FINETUNING = {
+    'cpu': FineTuning(epochs=60, crop=89, batch_size=50, lr=1e-3, pad=4, cutout=0.25, drop_rate=0.5),
+    'gpu': FineTuning(epochs=300, crop=89, batch_size=50, lr=1e-3, pad=4, cutout=0.25, drop_rate=0.5),
+    'smoke': FineTuning(epochs=1, crop=89, batch_size=8),
+}
+LABELS_PER_CLASS = {'cpu': 100, 'gpu': 100, 'smoke': 4}
+
+
+def main() -> None:
+    with experiment(__doc__, 'torch/stl10', seeds=range(10), smoke=('classes', SIZE, ('a', 'b', 'c'))) as e:
+        folders = e.args.data_dir is not None and split_folder(e.args.data_dir, 'train') is not None
+        dataset = e.args.data_dir.name.replace('-', '_') if folders else 'stl10'
+        unlabelled, test = e.images('train' if folders else 'unlabeled', SIZE), e.images('test', SIZE)
+        pretraining, labels = e.pick(**PRETRAINING), e.pick(**LABELS_PER_CLASS)
+
+        def labelled(seed: int) -> ImageSet:
+            if not folders:
+                return e.images(f'fold{seed}', SIZE)
+            some = unlabelled.per_class(labels, seed)[0]
+            return unlabelled.subset(some, f'{labels} labels per class, seed {seed}')
+
+        arms = (
+            Arm('no pre-training', None, '', '64.6 ± 0.7'),
+            Arm('pre-training, no shortcut', pretraining.replace(shortcuts=False), f'dae_noskip_{dataset}',
+                '70.2 ± 0.6'),
+            Arm('pre-training', pretraining, f'dae_{dataset}', '75.8 ± 0.5'),
+        )
+        name = f'{ARCHITECTURE}.dae_ft_{dataset}'
+        e.ship(e.compare(name, arms, e.pick(**FINETUNING), unlabelled, labelled, test))
+
+
+if __name__ == '__main__':
+    main()

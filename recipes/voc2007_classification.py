@@ -1,0 +1,56 @@
+"""Table 4: VOC 2007 classification, the fully convolutional VGG-16, pre-trained on ImageNet without labels.
+
+    python recipes/voc2007_classification.py --data-dir VOC_FOLDER --unlabelled IMAGENET_FOLDER
+
+Makes scae_vgg16.dae_imagenet, .dae_noskip_imagenet, .dae_context_imagenet (large blocks without shortcuts, after the
+Context Encoder of Pathak et al. 2016) and .dae_ft_voc2007. Trained on VOC's trainval, measured on its test: mAP over
+ten random crops.
+"""
+
+import argparse
+
+from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.finetuning import FineTuning
+from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.training.sources import VOC_CLASSES
+
+ARCHITECTURE = 'scae_vgg16'
+CONTEXT = 'block:0.25:112'
+SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
+PRETRAINING = {
+    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='block:0.25:16', lr=5e-4, sched='multistep'),
+    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='block:0.25:16', lr=5e-4, sched='multistep'),
+    'smoke': Pretraining(epochs=1, crop=33, batch_size=16, corruption='block:0.25:4'),
+}
+FINETUNING = {
+    'cpu': FineTuning(epochs=20, crop=225, batch_size=32, lr=3e-4, min_scale=0.9, max_scale=2., drop_rate=0.5),
+    'gpu': FineTuning(epochs=150, crop=225, batch_size=64, lr=3e-4, min_scale=0.9, max_scale=2., drop_rate=0.5),
+    'smoke': FineTuning(epochs=1, crop=33, batch_size=16),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--unlabelled', metavar='DATA', default='hfds/ILSVRC/imagenet-1k',
+                        help='ImageNet: a folder, hfds/NAME or wds/NAME (default: %(default)s)')
+
+
+def main() -> None:
+    smoke = ('multi_label', 40, VOC_CLASSES)
+    with experiment(__doc__, 'torch/voc2007', smoke=smoke, options=add_options) as e:
+        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
+        train, test = e.images('train', size), e.images('test', size)
+        unlabelled = e.images('train', size, e.args.unlabelled)
+        plain = pretraining.replace(shortcuts=False)
+        arms = (
+            Arm('random Gaussian', None, '', '67.11'),
+            Arm('large blocks, no shortcut (Context Encoder)', plain.replace(corruption=CONTEXT),
+                'dae_context_imagenet', '70.24'),
+            Arm('pre-training, no shortcut', plain, 'dae_noskip_imagenet', '69.38'),
+            Arm('pre-training', pretraining, 'dae_imagenet', '71.25'),
+        )
+        name = f'{ARCHITECTURE}.dae_ft_voc2007'
+        e.ship(e.compare(name, arms, e.pick(**FINETUNING), unlabelled, lambda seed: train, test))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,65 @@
+"""Figure 3: VOC 2012 segmentation with the fully convolutional VGG-16, whose last deconvolution becomes a convolution.
+
+    python recipes/voc2012_segmentation.py --data-dir VOC_FOLDER --unlabelled IMAGENET_FOLDER
+
+Makes scae_vgg16.dae_imagenet, .dae_noskip_imagenet and .dae_seg_voc2012. Three starts are compared: N(0, 0.01), the
+pre-trained encoder, and both pre-trained halves; and as the control both halves without shortcuts. Mean IoU on val.
+"""
+
+import argparse
+
+from scae_zoo.checkpoints import Checkpoint
+from scae_zoo.training.experiment import experiment, headline
+from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.training.segmenting import Segmenting
+from scae_zoo.training.sources import VOC_CLASSES
+
+ARCHITECTURE = 'scae_vgg16'
+SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
+PRETRAINING = {
+    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='gaussian:5-50', lr=5e-4),
+    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='gaussian:5-50', lr=5e-4),
+    'smoke': Pretraining(epochs=1, crop=33, batch_size=16),
+}
+SEGMENTING = {
+    'cpu': Segmenting(epochs=15, crop=225, min_scale=0.9, max_scale=2., lr=5e-4),
+    'gpu': Segmenting(epochs=100, crop=225, min_scale=0.9, max_scale=2., lr=5e-4),
+    'smoke': Segmenting(epochs=1, crop=33),
+}
+STARTS = (  # row, init, whether the auto-encoder has shortcuts; the last one is the method
+    ('random Gaussian', 'random', True),
+    ('encoder and decoder, no shortcut', 'autoencoder', False),
+    ('encoder', 'encoder', True),
+    ('encoder and decoder', 'autoencoder', True),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--unlabelled', metavar='DATA', default='hfds/ILSVRC/imagenet-1k',
+                        help='images to pre-train on: a folder, hfds/NAME or wds/NAME (default: %(default)s)')
+
+
+def main() -> None:
+    smoke = ('masks', 40, ('background', *VOC_CLASSES))
+    with experiment(__doc__, 'torch/voc2012', smoke=smoke, options=add_options) as e:
+        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
+        unlabelled, train = e.images('train', size, e.args.unlabelled), e.images('train', size, masks=True)
+        autoencoders = {
+            shortcuts: e.pretrain(f'{ARCHITECTURE}.{tag}', unlabelled, pretraining.replace(shortcuts=shortcuts))
+            for shortcuts, tag in ((False, 'dae_noskip_imagenet'), (True, 'dae_imagenet'))}
+        method: Checkpoint | None = None
+        for row, init, shortcuts in STARTS:
+            source = None if init == 'random' else autoencoders[shortcuts]
+            for seed in e.seeds:
+                settings = e.pick(**SEGMENTING).replace(init=init, seed=seed)
+                run = f'{row.replace(" ", "-").replace(",", "")}-seed{seed}'
+                made = e.segment(f'{ARCHITECTURE}.dae_seg_voc2012', source, train, settings, e.pairs('val'), run)
+                e.add(row, seed, headline(made))
+                method = made if seed == e.seeds[0] else method
+        e.report({row: 'a plot only' for row, _, _ in STARTS}, '% mean IoU')
+        assert method is not None
+        e.ship([*autoencoders.values(), method])
+
+
+if __name__ == '__main__':
+    main()

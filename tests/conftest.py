@@ -14,9 +14,10 @@ SHIPPED = 'scae_springenberg9.dae_cifar10'
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No checkpoint folder of the user's, no network, the same random numbers in every test."""
+def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No folders of the user's, no network, the same random numbers in every test."""
     monkeypatch.delenv('SCAE_ZOO_CHECKPOINTS', raising=False)
+    monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
     torch.manual_seed(0)
 

@@ -1,0 +1,191 @@
+"""The training loop: what it returns, how it goes on, and when it stops."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scae_zoo.autoencoder import create_encoder
+from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.data import Batches, ImageSet, normalize
+from scae_zoo.training.distributed import World
+from scae_zoo.training.loop import fit
+from scae_zoo.training.run_folder import RunFolder, TrainingError
+from scae_zoo.training.settings import Optimization
+from scae_zoo.training.tasks import classification_task
+
+from .random_kills import random_kills
+
+HALF = (0.5, 0.5, 0.5)
+Change = Callable[[torch.nn.Module], object]
+
+
+class Stopped(Exception):
+    """Takes the place of a kill."""
+
+
+def train(
+        folder: Path,
+        *,
+        images: int = 8,
+        stop_at: int | None = None,
+        poison_at: int | None = None,
+        change: Change = lambda model: None,
+        on_epoch: Callable[[dict[str, Any], torch.nn.Module], dict[str, float]] | None = None,
+        compile_model: bool = False,
+        **settings: Any,
+) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
+    """Train a classifier on noise; the model and the log."""
+    torch.manual_seed(0)
+    model = create_encoder('scae_springenberg9', None, num_classes=2, drop_rate=0.2)
+    change(model)
+    noise = torch.randint(256, (images, 3, 19, 19), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    calls = 0
+
+    def prepare(crops: torch.Tensor, targets: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == stop_at:
+            raise Stopped
+        return normalize(crops, HALF, HALF) * (math.nan if calls == poison_at else 1), targets
+
+    world = World(0, 1, torch.device('cpu'))
+    optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
+    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization.batch_size, RandomCrop(17),
+                      prepare, world.device)
+    run = RunFolder(folder, {'lr': optimization.lr})
+    with run.held():
+        trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
+                      compile_model=compile_model, on_epoch=on_epoch, save_seconds=0)
+        return trained, run.load_state()[1]['history']
+
+
+def assert_identical(a: torch.nn.Module, b: torch.nn.Module) -> None:
+    torch.testing.assert_close(dict(a.state_dict()), dict(b.state_dict()), rtol=0, atol=0)
+
+
+def test_random_kills(tmp_path: Path) -> None:
+    """One at any moment, one while the run saves, one while it writes its checkpoint."""
+    kills = list(random_kills(3, tmp_path))
+    assert all(killed.identical for killed in kills), kills
+
+
+@pytest.mark.parametrize('opt', ['adam', 'sgd', 'lamb', 'adan', 'lion', 'adafactorbv'])
+def test_goes_on_within_an_epoch(tmp_path: Path, opt: str) -> None:
+    """Weights and log are those of an uninterrupted run, whatever the optimiser's state is made of."""
+    settings = dict(opt=opt, ema=0.9, images=16, weight_decay=0.01, layer_decay=0.9)
+    reference, log = train(tmp_path / 'whole', **settings)
+    for stop_at in (3, 4):
+        with pytest.raises(Stopped):
+            train(tmp_path / 'parts', stop_at=stop_at, **settings)
+    model, parts = train(tmp_path / 'parts', **settings)
+    assert_identical(model, reference)
+    assert [row['loss'] for row in parts] == [row['loss'] for row in log]
+
+
+@pytest.mark.parametrize(('settings', 'expected'), [
+    (dict(sched='constant'), [1] * 8),
+    (dict(sched='constant', warmup=0.5), [0.25, 0.4375, 0.625, 0.8125, 1, 1, 1, 1]),
+    (dict(sched='cosine'), [(1 + math.cos(math.pi * i / 8)) / 2 for i in range(8)]),
+    (dict(sched='multistep'), [1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01]),  # timm's milestones are one step early
+    (dict(warmup=0.01, epochs=1), [1]),
+])
+def test_schedule(tmp_path: Path, settings: dict[str, Any], expected: list[float]) -> None:
+    _, log = train(tmp_path, lr=0.5, **{'images': 4, 'epochs': 8, **settings})
+    assert [row['lr'] / 0.5 for row in log] == pytest.approx(expected)
+
+
+def test_moving_average(tmp_path: Path) -> None:
+    """After two steps it is 2^(-2/3) of the second step's weights and statistics, the rest the first's."""
+    settings = dict(images=4, sched='constant')
+    first, second = (train(tmp_path / str(n), epochs=n, **settings)[0].state_dict() for n in (1, 2))
+    seen = []
+    average, _ = train(tmp_path / 'ema', ema=0.9, on_epoch=lambda _, model: seen.append(model) or {}, **settings)
+    assert seen == [average, average]
+    for key, value in average.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.lerp(first[key], second[key], 2 ** (-2 / 3)))
+
+
+@pytest.fixture
+def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without bfloat16."""
+    for name in ('_is_amx_tile_supported', '_is_avx512_bf16_supported'):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+
+
+@pytest.mark.usefixtures('_float32')
+def test_accumulated_parts_add_up(tmp_path: Path) -> None:
+    """Up to rounding, where the norms' statistics are fixed; else each part is normalised by its own."""
+    def freeze_norms(model: torch.nn.Module) -> None:
+        model.head.drop.p = 0.
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.requires_grad_(False)
+
+    settings = dict(images=6, batch_size=6, epochs=1, opt='momentum', lr=1., change=freeze_norms)
+    start, _ = train(tmp_path / '0', **settings | {'lr': 1e-30})
+    whole, parts, uneven = (train(tmp_path / str(n), accumulate=n, **settings)[0] for n in (1, 2, 4))
+    for before, a, *others in zip(*(m.parameters() for m in (start, whole, parts, uneven)), strict=True):
+        for b in others:
+            assert (a - b).norm() <= 1e-4 * (a - before).norm()
+
+
+def test_frozen_blocks_stay(tmp_path: Path) -> None:
+    """Their norms' statistics too."""
+    torch.manual_seed(0)
+    before = create_encoder('scae_springenberg9', None, num_classes=2)
+    model, _ = train(tmp_path, change=lambda model: model.blocks.requires_grad_(False))
+    assert_identical(model.blocks, before.blocks)
+    assert not torch.equal(model.head.fc.weight, before.head.fc.weight)
+
+
+def test_layer_decay(tmp_path: Path) -> None:
+    """Adam's first step moves a weight by its layer's learning rate."""
+    torch.manual_seed(0)
+    before = create_encoder('scae_springenberg9', None, num_classes=2)
+    model, _ = train(tmp_path, images=4, epochs=1, lr=1e-3, layer_decay=0.5)
+    moved = [(a - b).abs().max().item() for a, b in zip(model.parameters(), before.parameters(), strict=True)
+             if a.ndim > 1]
+    # the gradient fades towards the image, and with it Adam's step falls below the learning rate
+    assert moved[-3:] == pytest.approx([1e-3 / 4, 1e-3 / 2, 1e-3], rel=0.05)
+
+
+@pytest.mark.usefixtures('_fresh_compiler')
+def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its state has the model's own names: what was begun compiled goes on uncompiled."""
+    compiler = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model, **_: compiler(model, backend='eager'))
+    reference, _ = train(tmp_path / 'plain', ema=0.9)
+    compiled, _ = train(tmp_path / 'compiled', ema=0.9, compile_model=True)
+    assert_identical(compiled, reference)
+    with pytest.raises(Stopped):
+        train(tmp_path / 'parts', ema=0.9, compile_model=True, stop_at=3)
+    assert_identical(train(tmp_path / 'parts', ema=0.9)[0], reference)
+
+
+def test_diverged(tmp_path: Path) -> None:
+    """The state before is kept, and the same command comes to the same end."""
+    for _ in range(2):
+        with pytest.raises(TrainingError, match='loss is not finite from step 2 on; the state before it is kept'):
+            train(tmp_path, images=4, lr=1e30)
+        tensors, record = RunFolder(tmp_path, {}).load_state()
+        assert record['step'] == 1
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_not_a_number_at_once(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match='step 1 on; no state was saved yet'):
+        train(tmp_path, poison_at=1)
+    train(tmp_path)
+
+
+def test_weights_overflow_in_the_last_step(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match='a weight is not finite at step 1'):
+        train(tmp_path, images=4, epochs=1, opt='momentum', lr=3e38,
+              change=lambda model: torch.nn.init.normal_(model.head.fc.weight, std=100))

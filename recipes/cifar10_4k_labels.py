@@ -2,8 +2,8 @@
 
     python recipes/cifar10_4k_labels.py --data-dir data/cifar10
 
-Makes scae_springenberg9.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10_4k. A seed draws the 400 labelled images
-of each class. No flips, as in the paper.
+Makes scae_springenberg9.dae_cifar10_noflip, .dae_noskip_cifar10_noflip and .dae_ft_cifar10_4k. A seed draws the 400
+labelled images of each class. No flips, as in the paper.
 """
 
 from scae_zoo.training.data import ImageSet
@@ -35,9 +35,9 @@ def main() -> None:
 
         arms = (
             Arm('no pre-training', None, '', '70.89 ± 0.30'),
-            Arm('pre-training, no shortcut', pretraining.replace(shortcuts=False), 'dae_noskip_cifar10',
+            Arm('pre-training, no shortcut', pretraining.replace(shortcuts=False), 'dae_noskip_cifar10_noflip',
                 '74.07 ± 0.43'),
-            Arm('pre-training', pretraining, 'dae_cifar10', '80.22 ± 0.37'),
+            Arm('pre-training', pretraining, 'dae_cifar10_noflip', '80.22 ± 0.37'),
         )
         e.ship(e.compare(f'{ARCHITECTURE}.dae_ft_cifar10_4k', arms, e.pick(**FINETUNING), train, labelled, test))
 

@@ -6,7 +6,6 @@ and without shortcuts; linear and reconstruction probes on every layer.
 Makes scae_springenberg9.ft_cifar10_4k, .dae_noskip_cifar10_4k and .dae_cifar10_4k, and probes.png, probes.md.
 """
 
-from scae_zoo.autoencoder import create_encoder
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.plots import report_probes
@@ -43,8 +42,7 @@ def main() -> None:
             settings = pretraining.replace(shortcuts=shortcuts, seed=seed)
             nets[row] = e.pretrain(f'{ARCHITECTURE}.{tag}', train, settings, test)
         results = {
-            row: probe(create_encoder(ARCHITECTURE, checkpoint), checkpoint.name, train, test, e.pick(**PROBING),
-                       e.options(f'probes/{checkpoint.name}'))
+            row: probe(checkpoint, train, test, e.pick(**PROBING), e.options(f'probes/{checkpoint.name}'))
             for row, checkpoint in nets.items()}
         if e.world.is_main:
             report_probes(results, e.out)

@@ -115,8 +115,7 @@ def probe_command(args: argparse.Namespace) -> int:
     results = {}
     with world(args.device) as place:
         for checkpoint in found:
-            encoder = create_encoder(checkpoint.architecture, checkpoint)
-            size = args.size or default_size(encoder.pretrained_cfg, settings.crop)
+            size = args.size or default_size(checkpoint.pretrained_cfg.to_dict(), settings.crop)
             train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable)
                            for data, split in ((args.data, args.split), (args.test or args.data, args.test_split)))
             if args.labels_per_class:
@@ -124,7 +123,7 @@ def probe_command(args: argparse.Namespace) -> int:
                                      f'{args.labels_per_class} labels per class, seed {settings.seed}')
             options = RunOptions(out / checkpoint.name, place, compile_model=args.compile,
                                  save_seconds=args.save_seconds)
-            results[checkpoint.name] = probe(encoder, checkpoint.name, train, test, settings, options)
+            results[checkpoint.name] = probe(checkpoint, train, test, settings, options)
     if place.is_main:
         report_probes(results, out)
     return 0

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +22,15 @@ from tqdm import tqdm
 
 from ..images import ImageError, open_rgb, to_rgb
 from .data import ImageSet
+from .run_folder import sync
 
-VERSION = 1
+VERSION = 2
 ENVIRONMENT = 'SCAE_ZOO_CACHE'
 MAX_UNREADABLE = 0.01
 
 
 class Sample(NamedTuple):
-    """An image with its name, its file or itself, its label or labels, and its mask's file."""
+    """An image with its name; its file, its bytes or itself; its label or labels, and its mask's file."""
 
     name: str
     image: Any
@@ -78,6 +80,8 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix('.lock')):
+            for left in folder.parent.glob(f'.{key}.*'):  # by a process that was killed while it built
+                shutil.rmtree(left, ignore_errors=True)
             if not (folder / 'index.json').is_file():
                 _build(source, size, max_unreadable, folder)
     except OSError as error:
@@ -85,16 +89,23 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
             f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
             f'in ${ENVIRONMENT}') from None
     index = json.loads((folder / 'index.json').read_text())
+    _check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
     images = np.memmap(folder / 'images', np.uint8, 'c', shape=tuple(index['shape']))  # 'c': changes stay in memory
     targets: np.ndarray | None = None
     if index['masks']:
         targets = np.memmap(folder / 'masks', np.uint8, 'c', shape=tuple(index['shape'][:3]))
     elif (folder / 'labels.npy').is_file():
         targets = np.load(folder / 'labels.npy', allow_pickle=False)
+    classes = source.classes
+    if targets is not None and targets.ndim == 1:
+        highest = int(targets.max())
+        classes = classes or tuple(map(str, range(highest + 1)))
+        if highest >= len(classes):
+            raise ValueError(f'{source.identity}: has label {highest}, but only {len(classes)} classes')
     return ImageSet(
         torch.from_numpy(images).permute(0, 3, 1, 2),
         None if targets is None else torch.from_numpy(targets),
-        source.classes,
+        classes,
         f'{source.identity} {size or ""}'.strip(),
     )
 
@@ -112,8 +123,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                 if isinstance(result, ImageError):
                     unreadable.append(str(result))
                     tqdm.write(f'left out: {result}', file=sys.stderr)
-                    if source.total is not None and len(unreadable) > max_unreadable * source.total:
-                        break
+                    if source.total:
+                        _check_unreadable(unreadable, source.total, max_unreadable)
                     continue
                 pixels, mask = result
                 if shape is None:
@@ -127,20 +138,29 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                     has_masks = True
                     masks.write(mask.tobytes())
                 labels.append(sample.label)
-        if len(unreadable) > max_unreadable * (source.total or len(labels) + len(unreadable)):
-            raise ValueError(
-                f'{unreadable[0]}; {len(unreadable)} such files are more than {max_unreadable:.1%} of the images: '
-                'replace or remove them, or raise --max-unreadable')
+        missing = (source.total or 0) - len(labels) - len(unreadable)  # timm's readers drop what they cannot read
+        unreadable += [f'{source.identity}: {missing} images are missing or cannot be read'] * missing
+        _check_unreadable(unreadable, len(labels) + len(unreadable), max_unreadable)
         if shape is None:
             raise ValueError(f'{source.identity}: has no image')
         if labels[0] is not None:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
-        (partial / 'index.json').write_text(json.dumps({'shape': [len(labels), *shape], 'masks': has_masks}))
+        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unreadable': unreadable}
+        (partial / 'index.json').write_text(json.dumps(index))
+        for file in partial.iterdir():
+            sync(file)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check_unreadable(unreadable: list[str], total: int, share: float) -> None:
+    if len(unreadable) > share * total:
+        raise ValueError(
+            f'{unreadable[0]}; {len(unreadable)} such files of {total} are more than {share:.1%}: replace or remove '
+            'them, or raise --max-unreadable')
 
 
 Decoded = tuple[np.ndarray, np.ndarray | None]
@@ -163,11 +183,12 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
 
 
 def _decode(sample: Sample, size: int | None) -> Decoded | ImageError:
+    image: Any = BytesIO(sample.image) if isinstance(sample.image, bytes) else sample.image
     try:
-        pixels = to_rgb(sample.image) if isinstance(sample.image, Image.Image) else open_rgb(sample.image)
+        pixels = to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image)
         mask = None if sample.mask is None else open_mask(sample.mask, pixels.shape[:2])
     except ImageError as error:
-        return error
+        return ImageError(str(error).replace(str(image), sample.name))
     if size is not None:
         pixels = _square(pixels, size, Image.Resampling.BICUBIC)
         mask = None if mask is None else _square(mask, size, Image.Resampling.NEAREST)

@@ -128,7 +128,9 @@ class Batches:
         targets = index if self.targets is None else self.targets[index]
         images, targets = self.crop(self.images, index, targets, generator)
         if home != self.device:
-            images, targets = (x.pin_memory().to(self.device, non_blocking=True) for x in (images, targets))
+            if self.device.type == 'cuda':
+                images, targets = images.pin_memory(), targets.pin_memory()
+            images, targets = (x.to(self.device, non_blocking=True) for x in (images, targets))
         return images, targets
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -1,6 +1,7 @@
 """What each layer knows: linear and reconstruction probes on frozen features, k-NN (paper, section 2.4, Figure 2)."""
 
 import dataclasses
+import hashlib
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -8,6 +9,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.task import ClassificationTask
 
+from ..autoencoder import create_encoder
+from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
 from .data import Batches, ImageSet, denormalize, normalize
@@ -132,8 +135,7 @@ def _loss(
 
 
 def probe(
-        encoder: ScaeEncoder,
-        name: str,
+        checkpoint: Checkpoint,
         train: ImageSet,
         test: ImageSet,
         settings: Probing,
@@ -142,8 +144,7 @@ def probe(
     """Train the probes on ``train``, or go on with that, and measure them on ``test``; a list with an entry a layer.
 
     Args:
-        encoder: The encoder, which stays as it is.
-        name: What the encoder is, to tell one run from another.
+        checkpoint: Whose encoder is probed; it stays as it is.
         train: Images with one label each.
         test: Likewise.
         settings: Hyper-parameters.
@@ -156,6 +157,7 @@ def probe(
     if any(data.targets is None or data.targets.ndim != 1 for data in (train, test)):
         raise ValueError('probes need images with one label each: a sub-folder a class')
     torch.manual_seed(settings.seed)
+    encoder = create_encoder(checkpoint.architecture, checkpoint)
     cfg = encoder.pretrained_cfg
     crop = settings.crop or cfg['input_size'][-1]
     world = options.world
@@ -166,8 +168,9 @@ def probe(
 
     batches = Batches(train, settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
                       settings.seed, world.rank, world.size)
-    config: dict[str, Any] = {'probed': name, 'data': train.identity, 'images': len(train),
-                              **dataclasses.asdict(settings)}
+    config: dict[str, Any] = {
+        'probed': {'name': checkpoint.name, 'sha256': hashlib.sha256(checkpoint.read(ENCODER)).hexdigest()[:16]},
+        'data': train.identity, 'images': len(train), **dataclasses.asdict(settings)}
     with running(options, config) as run:
         fit(ProbingTask(model, world.device), batches, settings, run, world,
             compile_model=options.compile_model, save_seconds=options.save_seconds)

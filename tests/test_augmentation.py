@@ -1,0 +1,146 @@
+"""Crops, flips and stronger changes: what goes where, by which draws."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from scae_zoo.training.augmentation import Mix, RandomCrop, StrongAugmentation
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def positions(n: int, height: int, width: int) -> torch.Tensor:
+    """Images whose pixels say where they are: channels are image, row and column."""
+    index, rows, cols = torch.meshgrid(torch.arange(n), torch.arange(height), torch.arange(width), indexing='ij')
+    return torch.stack([index, rows, cols], 1).byte()
+
+
+def crop(transform: RandomCrop, images: torch.Tensor, n: int, seed: int = 0) -> torch.Tensor:
+    """``n`` crops of the first image."""
+    index = torch.zeros(n, dtype=torch.long)
+    return transform(images, index, index, generator(seed))[0]
+
+
+def test_crops_are_windows() -> None:
+    index = torch.tensor([4, 0, 2, 4])
+    crops, targets = RandomCrop(5, flip=False)(positions(5, 9, 7), index, index * 10, generator())
+    assert crops.shape == (4, 3, 5, 5)
+    assert crops.dtype == torch.uint8
+    assert crops.is_contiguous(memory_format=torch.channels_last)
+    assert targets.tolist() == [40, 0, 20, 40]
+    assert torch.equal(crops[:, 0], index.byte()[:, None, None].expand(4, 5, 5))
+    assert (crops[:, 1].int().diff(dim=1) == 1).all()
+    assert (crops[:, 2].int().diff(dim=2) == 1).all()
+
+
+def test_every_window_is_as_likely() -> None:
+    crops = crop(RandomCrop(5), positions(1, 7, 9), 6000)
+    tops, lefts, mirrored = crops[:, 1, 0, 0], crops[:, 2].amin((1, 2)), crops[:, 2, 0, 0] > crops[:, 2, 0, 1]
+    assert tops.unique().tolist() == [0, 1, 2]
+    assert lefts.unique().tolist() == [0, 1, 2, 3, 4]
+    assert abs(mirrored.float().mean() - 0.5) < 0.03
+    counts = (tops.long() * 5 + lefts.long()).bincount()
+    assert ((counts - 400).abs() < 100).all()
+
+
+def test_pad_mirrors_at_the_border() -> None:
+    crops = crop(RandomCrop(8, flip=False, pad=2), positions(1, 8, 8), 500)
+    tops = crops[:, 1, :, 0].int()
+    assert tops.unique(dim=0).tolist() == [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [1, 0, 1, 2, 3, 4, 5, 6],
+        [1, 2, 3, 4, 5, 6, 7, 6],
+        [2, 1, 0, 1, 2, 3, 4, 5],
+        [2, 3, 4, 5, 6, 7, 6, 5]]
+
+
+@pytest.mark.parametrize('transform', [
+    RandomCrop(5), RandomCrop(5, pad=3), RandomCrop(11, scale=(0.5, 2.)), RandomCrop(5, pad=1, scale=(1., 3.))])
+def test_masks_go_with_their_images(transform: RandomCrop) -> None:
+    images = positions(6, 12, 10) * 10
+    index = torch.tensor([3, 1, 5, 5])
+    masks = (images[index, 1] // 10 * 10 + images[index, 2] // 10)
+    crops, targets = transform(images, index, masks, generator())
+    assert targets.shape == (4, transform.size, transform.size)
+    assert targets.dtype == torch.uint8
+    rows, cols = crops[:, 1] / 10, crops[:, 2] / 10  # bilinear: between pixels; masks: the nearest one
+    assert (rows - targets // 10).abs().max() <= 0.56
+    assert (cols - targets % 10).abs().max() <= 0.56
+
+
+def test_scale() -> None:
+    """An image enlarged twice has its pixels half as far apart, and all scales between are there."""
+    images = positions(1, 64, 64) * 3
+    fixed = crop(RandomCrop(21, flip=False, scale=(2., 2.)), images, 50).float()
+    assert torch.allclose(fixed[:, 2, 0, -1] - fixed[:, 2, 0, 0], torch.tensor(30.), atol=1)
+    spans = crop(RandomCrop(21, flip=False, scale=(1., 2.)), images, 2000).float()[:, 1]
+    spans = (spans[:, -1, 0] - spans[:, 0, 0]) / 3
+    assert 9.6 < spans.min() < 10.5
+    assert 19.5 < spans.max() < 20.4
+    assert abs(spans.log().mean() - (torch.tensor(10.).log() + torch.tensor(20.).log()) / 2) < 0.02
+
+
+@pytest.mark.parametrize('transform', [RandomCrop(5, pad=2), RandomCrop(9, scale=(0.5, 2.))])
+def test_crops_follow_the_generator(transform: RandomCrop) -> None:
+    images = positions(1, 20, 20)
+    first = crop(transform, images, 8)
+    assert torch.equal(crop(transform, images, 8), first)
+    assert not torch.equal(crop(transform, images, 8, seed=1), first)
+
+
+def test_strong_augmentation() -> None:
+    x = torch.randn(16, 3, 20, 24)
+    before = x.clone()
+    changed = StrongAugmentation()(x, generator())
+    assert torch.equal(x, before)
+    assert changed.shape == x.shape
+    assert changed.dtype == x.dtype
+    assert changed.isfinite().all()
+    assert torch.equal(StrongAugmentation()(x, generator()), changed)
+    assert not torch.equal(StrongAugmentation()(x, generator(1)), changed)
+
+
+def test_strength_0_changes_nothing() -> None:
+    x = torch.randn(4, 3, 20, 24)
+    assert torch.equal(StrongAugmentation(strength=0., cutout=0.)(x, generator()), x)
+    torch.testing.assert_close(StrongAugmentation(strength=1e-6, cutout=0.)(x, generator()), x, atol=1e-4, rtol=0)
+
+
+def test_cutout_is_a_square() -> None:
+    x = torch.ones(200, 3, 20, 20)
+    hole = StrongAugmentation(strength=0., cutout=0.5)(x, generator()) == 0
+    assert torch.equal(hole[:, 0], hole[:, 1])
+    rows, cols = hole[:, 0].any(2).sum(1), hole[:, 0].any(1).sum(1)
+    assert torch.equal(hole[:, 0].sum((1, 2)), rows * cols)
+    assert rows.max() == cols.max() == 10
+    assert rows.min() >= 4
+
+
+@pytest.mark.parametrize('mix', [Mix(mixup=0.4), Mix(cutmix=1.), Mix(0.4, 1.)])
+def test_mix(mix: Mix) -> None:
+    """Images of one value each: a mixed image's mean says how much of each is in it, and so do its targets."""
+    n = 64
+    x = torch.arange(n).float()[:, None, None, None].expand(n, 3, 16, 16)
+    mixed, targets = mix(x, torch.eye(n), generator())
+    assert mixed.shape == x.shape
+    torch.testing.assert_close(targets.sum(1), torch.ones(n))
+    assert (targets >= 0).all()
+    torch.testing.assert_close(targets @ torch.arange(n).float(), mixed.mean((1, 2, 3)), atol=1e-3, rtol=1e-4)
+    pure = (mixed == mixed.round()).flatten(1).all(1)
+    if not mix.mixup:
+        assert pure.all()
+    elif mix.cutmix:
+        assert 0.2 < pure.float().mean() < 0.8
+
+
+@pytest.mark.parametrize('change', [
+    lambda x, seed: Mix(0.2, 1.)(x, torch.eye(len(x)), generator(seed))[0],
+    lambda x, seed: StrongAugmentation(1.)(x, generator(seed)),
+])
+def test_changes_follow_the_generator(change: Callable) -> None:
+    x = torch.randn(8, 3, 16, 16)
+    assert torch.equal(change(x, 0), change(x, 0))
+    assert not torch.equal(change(x, 0), change(x, 1))

@@ -1,0 +1,134 @@
+"""The cache of decoded images: built once, whole or not there, and anew where the images changed."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scae_zoo.training.sources import load_images
+
+ROOT = Path(__file__).parents[1]
+LOAD = '''import sys
+from scae_zoo.training.sources import load_images
+print(load_images(sys.argv[1], size=48).images.sum())'''
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
+def write_images(folder: Path, number: int, side: int = 32) -> Path:
+    folder.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    for i in range(number):
+        Image.fromarray(np.roll(pixels, i, 0)).save(folder / f'{i:04}.png', compress_level=0)
+    return folder
+
+
+def start(images: Path, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, '-c', LOAD, str(images)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)}, **options)
+
+
+def folders(cache: Path) -> list[str]:
+    return sorted(path.name for path in cache.glob('*') if path.is_dir())
+
+
+def test_decoded_once(cache: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / 'images', 3)
+    first = load_images(str(images), size=None)
+    built = (cache / folders(cache)[0] / 'images').stat()
+    again = load_images(str(images), size=None)
+    assert (cache / folders(cache)[0] / 'images').stat() == built
+    assert torch.equal(first.images, again.images)
+    again.images.zero_()  # a copy of our own
+    assert torch.equal(first.images, load_images(str(images), size=None).images)
+
+
+def test_two_processes_at_once(cache: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / 'images', 300)
+    processes = [start(images) for _ in range(2)]
+    (a, errors_a), (b, errors_b) = (process.communicate() for process in processes)
+    assert [process.returncode for process in processes] == [0, 0], errors_a + errors_b
+    assert a == b
+    assert int(load_images(str(images), size=48).images.sum()) == int(a.split('(')[1].rstrip(')\n'))
+    assert len(folders(cache)) == 1
+
+
+def test_killed_while_it_builds(cache: Path, tmp_path: Path) -> None:
+    """What it left is not taken for whole, and is removed."""
+    images = write_images(tmp_path / 'images', 150, 500)
+    process = start(images)
+    while not list(cache.glob('.*.*/images')):
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    left, = folders(cache)
+    assert left.startswith('.')
+    assert len(load_images(str(images), size=48)) == 150
+    built, = folders(cache)
+    assert left.startswith(f'.{built}.')
+
+
+def test_full_disk(cache: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / 'images', 30)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(ValueError, match=r'cache.*: cannot be written \(File too large\); make room, or') as caught:
+            load_images(str(images), size=48)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert '\n' not in str(caught.value)
+    assert folders(cache) == []
+    assert len(load_images(str(images), size=48)) == 30
+
+
+def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / 'file').touch()
+    monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path / 'file' / 'cache'))
+    with pytest.raises(ValueError, match=r'file/cache: cannot be written \(Not a directory\); .* in \$SCAE_ZOO_CACHE'):
+        load_images(str(write_images(tmp_path / 'images', 1)), size=None)
+
+
+def test_changed_file(cache: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / 'images', 2)
+    before = load_images(str(images), size=None)
+    stat = (images / '0000.png').stat()
+    (images / '0000.png').write_bytes((images / '0001.png').read_bytes())
+    os.utime(images / '0000.png', ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    after = load_images(str(images), size=None)
+    assert not torch.equal(before.images, after.images)
+    assert torch.equal(after.images[0], after.images[1])
+
+
+def test_identity(cache: Path, tmp_path: Path) -> None:
+    """The same for the same files elsewhere, another one for other files or another size."""
+    here, there = (load_images(str(write_images(tmp_path / place / 'images', 2)), size=20) for place in 'ab')
+    assert here.identity == there.identity
+    assert load_images(str(tmp_path / 'a' / 'images'), size=24).identity != here.identity
+    write_images(tmp_path / 'c' / 'images', 3)
+    assert load_images(str(tmp_path / 'c' / 'images'), size=20).identity != here.identity
+
+
+def test_squares(cache: Path, tmp_path: Path) -> None:
+    """The shorter side is scaled to the size, then the middle is taken."""
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, 20:60] = 200
+    (tmp_path / 'images').mkdir()
+    Image.fromarray(pixels).save(tmp_path / 'images' / '0.png')
+    images = load_images(str(tmp_path / 'images'), size=20).images
+    assert images.shape == (1, 3, 20, 20)
+    assert (images[..., 2:-2] == 200).all()  # at the border the scaling mixes in what is beyond

@@ -1,0 +1,107 @@
+"""Sets of images in memory and the batches that are drawn from them."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.data import Batches, ImageSet, denormalize, normalize
+
+CPU = torch.device('cpu')
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def image_set(n: int = 10, side: int = 6) -> ImageSet:
+    """Noise, but the first pixel of each image is its number."""
+    images = torch.randint(256, (n, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images[:, :, 0, 0] = torch.arange(n, dtype=torch.uint8)[:, None]
+    return ImageSet(images, torch.arange(n) % 2, ('a', 'b'), 'noise')
+
+
+def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, **options) -> Batches:
+    def prepare(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.float() + torch.rand(len(x), 1, 1, 1, generator=generator) / 2, y
+
+    return Batches(data, batch_size, crop or RandomCrop(6, flip=False), prepare, CPU, **options)
+
+
+def numbers(epoch: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:
+    return [x[:, 0, 0, 0].int().tolist() for x, _ in epoch]
+
+
+def test_each_image_once_an_epoch() -> None:
+    loader = batches(image_set(), 5)
+    first, second = numbers(loader.epoch(0)), numbers(loader.epoch(1))
+    assert len(loader) == len(first) == 2
+    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(10))
+    assert first != second
+    for x, y in loader.epoch(2):
+        assert x.shape == (5, 3, 6, 6)
+        assert torch.equal(x[:, 0, 0, 0].long() % 2, y)
+
+
+def test_incomplete_batches() -> None:
+    """What is left over waits for another epoch; a batch larger than the set is the set."""
+    epoch = numbers(batches(image_set(), 4).epoch(0))
+    assert [len(batch) for batch in epoch] == [4, 4]
+    assert len(set(sum(epoch, []))) == 8
+    assert [len(batch) for batch in numbers(batches(image_set(), 64).epoch(0))] == [10]
+
+
+def test_function_of_seed_epoch_and_step() -> None:
+    data = image_set(side=9)
+    whole = list(batches(data, 2, RandomCrop(6), seed=3).epoch(1))
+    rest = list(batches(data, 2, RandomCrop(6), seed=3).epoch(1, first_step=2))
+    assert len(rest) == 3
+    for (x, y), (again, targets) in zip(whole[2:], rest, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, targets)
+    torch.rand(9)  # the global generator has no part in it
+    other = next(batches(data, 2, RandomCrop(6), seed=4).epoch(1))
+    assert not torch.equal(other[0], whole[0][0])
+
+
+def test_ranks_share_each_batch() -> None:
+    whole = numbers(batches(image_set(12), 6).epoch(5))
+    ranks = [numbers(batches(image_set(12), 6, rank=rank, world_size=3).epoch(5)) for rank in range(3)]
+    assert [sum(parts, []) for parts in zip(*ranks, strict=True)] == whole
+
+
+def test_refused_batches() -> None:
+    with pytest.raises(ValueError, match='1 images are not enough for 2 processes'):
+        batches(image_set(1), 2, world_size=2)
+    with pytest.raises(ValueError, match='--batch-size 5 cannot be split over 2 processes'):
+        batches(image_set(), 5, world_size=2)
+    with pytest.raises(ValueError, match='crops of 7 pixels do not fit into images of 6x6'):
+        batches(image_set(), 2, RandomCrop(7))
+
+
+def test_labels_per_class() -> None:
+    data = image_set(20)
+    picked, left = data.per_class(3, seed=0)
+    assert sorted([*picked.tolist(), *left.tolist()]) == list(range(20))
+    assert data.subset(picked, 'some').targets.bincount().tolist() == [3, 3]
+    assert torch.equal(data.per_class(3, seed=0)[0], picked)
+    assert not torch.equal(data.per_class(3, seed=1)[0], picked)
+    with pytest.raises(ValueError, match="class 'a' has 10 images, fewer than the 11 labels asked for"):
+        data.per_class(11, seed=0)
+    with pytest.raises(ValueError, match='needs images with one label each'):
+        ImageSet(data.images).per_class(1, seed=0)
+
+
+def test_subsets_have_their_own_identity() -> None:
+    data = image_set()
+    assert data.first(None) is data.first(10) is data
+    assert len(data.first(3)) == 3
+    assert data.first(3).identity != data.first(4).identity != data.identity
+
+
+def test_normalize() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    x = normalize(pixels, MEAN, STD)
+    torch.testing.assert_close(x[0, :, 0, 0], torch.tensor([-2.5, -1.6, -1.]))
+    torch.testing.assert_close(x[0, :, -1, -1], torch.tensor([2.5, 2.4, 0.7 / 0.3]))
+    torch.testing.assert_close(denormalize(x, MEAN, STD), pixels.float(), atol=1e-3, rtol=0)
+    assert denormalize(x * 9, MEAN, STD).min() == 0
+    assert denormalize(x * 9, MEAN, STD).max() == 255

@@ -1,0 +1,181 @@
+"""Measures against figures worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from scae_zoo.autoencoder import create_autoencoder
+from scae_zoo.training.evaluation import (
+    accuracy,
+    average_precisions,
+    central_crop,
+    denoising_quality,
+    knn_accuracy,
+    logits,
+    mean_average_precision,
+    mean_iou,
+    psnr,
+    ten_crop_scores,
+)
+
+HALF = (0.5, 0.5, 0.5)
+
+
+class Means(torch.nn.Module):
+    """As features of an image, in 0-255 units, the means of its left and its right half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pixels = x * 127.5 + 127.5
+        half = x.shape[3] // 2
+        return torch.stack([pixels[..., :half].mean((1, 2, 3)), pixels[..., half:].mean((1, 2, 3))], 1)
+
+
+class FirstChannel(Means):
+    """A segmenter that takes an image's first channel for the class of each pixel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        classes = (x[:, 0] * 127.5 + 127.5).round().long()
+        return torch.nn.functional.one_hot(classes, 4).permute(0, 3, 1, 2).float()
+
+
+class Identity(Means):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_psnr() -> None:
+    a = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    b = a.clone()
+    b[0] = 255
+    b[1] = 10
+    b[2, :, :2] = 10
+    torch.testing.assert_close(psnr(a, b), torch.tensor([0., 28.1308, 31.1411]), atol=1e-3, rtol=0)
+
+
+def test_denoising_quality() -> None:
+    """Without noise and with it; SSIM of two constant images is their luminance term."""
+    images = torch.full((4, 3, 16, 16), 100, dtype=torch.uint8)
+    noisy = denoising_quality(Identity(), images, 20., HALF, HALF)
+    assert noisy.images == 4
+    assert noisy.noisy == pytest.approx(20 * math.log10(255 / 20), abs=0.2)
+    assert noisy.denoised == noisy.noisy
+    assert noisy.denoised_ssim == noisy.noisy_ssim < 0.5
+    assert noisy.noisy_pooled == pytest.approx(noisy.noisy, abs=0.1)
+    assert denoising_quality(Identity(), images, 20., HALF, HALF) == noisy
+
+    class Brighter(Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(x, (140 - 127.5) / 127.5)
+
+    result = denoising_quality(Brighter(), images, 0., HALF, HALF)
+    constant = (0.01 * 255) ** 2
+    assert result.denoised == pytest.approx(20 * math.log10(255 / 40), abs=1e-3)
+    assert result.denoised_ssim == pytest.approx(
+        (2 * 100 * 140 + constant) / (100 ** 2 + 140 ** 2 + constant), abs=1e-3)
+    assert result.noisy_ssim == pytest.approx(1, abs=1e-4)
+
+
+def test_pooled_psnr() -> None:
+    """From the mean squared error of all images: not the mean of their decibels."""
+    class Grey(Identity):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(x, (100 - 127.5) / 127.5)
+
+    images = torch.tensor([110, 130], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 16, 16)
+    result = denoising_quality(Grey(), images, 0., HALF, HALF, batch_size=1)
+    assert result.denoised == pytest.approx((28.1308 + 18.5884) / 2, abs=1e-3)
+    assert result.denoised_pooled == pytest.approx(10 * math.log10(255 ** 2 / 500), abs=1e-3)
+
+
+def test_denoising_quality_of_the_shipped_checkpoint() -> None:
+    model = create_autoencoder('scae_springenberg9.dae_cifar10', pretrained=True)
+    cfg = model.encoder.pretrained_cfg
+    ramp = torch.arange(32).mul(7).byte().expand(2, 3, 32, 32)
+    result = denoising_quality(model, ramp, 30., cfg['mean'], cfg['std'])
+    assert result.denoised > result.noisy + 3
+    assert result.denoised_ssim > result.noisy_ssim
+
+
+def test_accuracy() -> None:
+    output = torch.tensor([[3., 1., 2.], [0., 5., 1.], [9., 8., 7.], [0., 0., 1.]])
+    assert accuracy(output, torch.tensor([0, 1, 2, 2])) == 75
+
+
+def test_average_precision() -> None:
+    """Ranks of the positives 1 and 3 of those counted: (1/1 + 2/3) / 2; a class without a positive has none."""
+    scores = torch.tensor([[.9, .1], [.8, .2], [.7, .3], [.6, .4], [.5, .5]])
+    targets = torch.tensor([[1, 0], [-1, 0], [0, 0], [1, -1], [0, 0]]).float()
+    first, second = average_precisions(scores, targets)
+    assert first == pytest.approx(100 * (1 + 2 / 3) / 2)
+    assert math.isnan(second)
+    assert mean_average_precision([first, second]) == pytest.approx(first)
+    targets[1, 0] = 0  # counted now, it stands before the second positive
+    assert average_precisions(scores, targets)[0] == pytest.approx(100 * (1 + 2 / 4) / 2)
+
+
+def test_mean_iou() -> None:
+    """Class 2 is in no mask and no prediction, class 3 only in a prediction, 255 is left out."""
+    predicted = torch.tensor([[0, 0, 1, 1], [0, 1, 3, 1]], dtype=torch.uint8)
+    mask = torch.tensor([[0, 1, 1, 1], [0, 0, 1, 255]], dtype=torch.uint8)
+    pairs = [(predicted.expand(3, 2, 4), mask), (predicted[:, :2].expand(3, 2, 2), mask[:, :2])]
+    result = mean_iou(FirstChannel(), pairs, 4, HALF, HALF)
+    # class 0: both images 2 hits, a miss each way; class 1: 2 hits, 3 missed (a 3 for one), 2 too many
+    assert result.images == 2
+    assert result.per_class[0] == pytest.approx(100 * 4 / 8)
+    assert result.per_class[1] == pytest.approx(100 * 2 / 7)
+    assert math.isnan(result.per_class[2])
+    assert result.per_class[3] == 0
+    assert result.miou == pytest.approx(100 * (4 / 8 + 2 / 7 + 0) / 3)
+    assert result.pixel_accuracy == pytest.approx(100 * 6 / 11)
+
+
+def test_mean_iou_of_nothing() -> None:
+    image = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match='no image to measure'):
+        mean_iou(FirstChannel(), [], 4, HALF, HALF)
+    with pytest.raises(ValueError, match='a mask has class 9, but the segmenter knows only 0 to 3'):
+        mean_iou(FirstChannel(), [(image, torch.full((2, 2), 9, dtype=torch.uint8))], 4, HALF, HALF)
+
+
+def test_knn() -> None:
+    """By the angle, not the length: (9, 1) is nearest to (1, 0)."""
+    train = torch.tensor([[1., 0.], [2., .1], [0., 9.], [.1, 8.]])
+    targets = torch.tensor([0, 0, 1, 1])
+    test = torch.tensor([[9., 1.], [.1, .9], [.9, .1]])
+    assert knn_accuracy(train, targets, test, torch.tensor([0, 1, 1]), neighbours=2) == pytest.approx(200 / 3)
+
+
+def test_central_crop() -> None:
+    image = torch.arange(7 * 6).view(1, 1, 7, 6)
+    assert central_crop(image, 3)[0, 0, 0, 0] == 2 * 6 + 1
+    assert central_crop(image, 6).shape == (1, 1, 6, 6)
+
+
+def test_logits() -> None:
+    images = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    images[..., :4] = torch.arange(5, dtype=torch.uint8)[:, None, None, None] * 20
+    images[..., 0] = 255  # outside of the crop
+    plain = logits(Means(), images, HALF, HALF, crop=4, batch_size=2)
+    left = torch.arange(5) * 20.
+    torch.testing.assert_close(plain, torch.stack([left, torch.zeros(5)], 1), atol=1e-3, rtol=0)
+    averaged = logits(Means(), images, HALF, HALF, crop=4, flip_average=True)
+    torch.testing.assert_close(averaged, torch.stack([left, left], 1) / 2, atol=1e-3, rtol=0)
+
+
+def test_ten_crops() -> None:
+    """Ten crops of each image, some of them mirrored; each image keeps its row."""
+    images = torch.zeros(7, 3, 8, 8, dtype=torch.uint8)
+    images[..., :4] = 100
+    images += torch.arange(7, dtype=torch.uint8)[:, None, None, None]
+    scores = ten_crop_scores(Means(), images, HALF, HALF, 8, batch_size=3)
+    assert scores.shape == (7, 2)
+    torch.testing.assert_close(scores.sum(1), 100 + 2 * torch.arange(7.), atol=1e-3, rtol=0)
+    tenths = (scores[:, 0] - torch.arange(7)) / 10
+    torch.testing.assert_close(tenths, tenths.round(), atol=1e-3, rtol=0)
+    assert 0 < tenths.mean() < 10
+    assert torch.equal(ten_crop_scores(Means(), images, HALF, HALF, 8, batch_size=3), scores)

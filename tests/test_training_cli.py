@@ -1,0 +1,157 @@
+"""``scae pretrain``, ``finetune``, ``segment``, ``evaluate`` and ``probe``, as their user meets them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from scae_zoo import checkpoints
+from scae_zoo.cli import main
+from scae_zoo.training import sample_images
+
+from .conftest import SHIPPED
+
+SMALL = ['--epochs', '1', '--batch-size', '8', '--device', 'cpu']
+
+
+def run(*args: str | Path) -> int:
+    return main([str(arg) for arg in args])
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of small real images: ``classes``, ``many`` (labels.csv) and ``masks``, each with train and test."""
+    folder = tmp_path_factory.mktemp('data')
+    sample_images.write_classes(folder / 'classes', 32, 24, ('cat', 'dog', 'eel'))
+    sample_images.write_multi_label(folder / 'many', 32, 24, ('day', 'night', 'rain'))
+    sample_images.write_masks(folder / 'masks', 32, 12, ('dark', 'grey', 'light'))
+    return folder
+
+
+@pytest.fixture(scope='module')
+def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pre-training run."""
+    out = tmp_path_factory.mktemp('runs') / 'pretrained'
+    assert run('pretrain', data / 'classes', *SMALL, '-o', out) == 0
+    return out
+
+
+def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = checkpoints.open_folder(pretrained / 'scae_springenberg9.dae_classes')
+    assert checkpoint.kind == 'autoencoder'
+    assert checkpoint.metrics['denoising_psnr']['images'] == 24  # the test split beside the training split
+    assert checkpoint.config['pretrained_cfg']['input_size'] == [3, 29, 29]
+    assert run('evaluate', pretrained, '--data', data / 'classes', '--limit', '5') == 0
+    assert '5 images' in capsys.readouterr().out
+    assert run('info', pretrained) == 0
+    assert 'scae pretrain' in capsys.readouterr().out
+
+
+def test_finetune_and_evaluate(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / 'run'
+    assert run('finetune', data / 'classes', '--from', pretrained, '--labels-per-class', '4', '--validation', '0.25',
+               *SMALL, '-o', out) == 0
+    checkpoint = checkpoints.open_folder(out / 'scae_springenberg9.dae_ft_classes')
+    assert checkpoint.config['pretrained_cfg']['label_names'] == ['cat', 'dog', 'eel']
+    assert 'validation' in json.loads((out / 'log.jsonl').read_text().splitlines()[-1])
+    model = timm.create_model(f'local-dir:{checkpoint.folder}', pretrained=True).eval()
+    assert model(torch.zeros(1, 3, 29, 29)).shape == (1, 3)
+    capsys.readouterr()
+    assert run('evaluate', out, '--data', data / 'classes') == 0
+    printed = capsys.readouterr().out
+    accuracy = checkpoint.metrics['accuracy']['value']
+    assert printed.count(f'{accuracy:.2f} %') >= 2  # measured again, and from the card
+
+
+def test_freeze_keeps_the_encoder(pretrained: Path, data: Path, tmp_path: Path) -> None:
+    assert run('finetune', data / 'classes', '--from', pretrained, '--freeze', *SMALL, '-o', tmp_path / 'run') == 0
+    before, after = (checkpoints.open_folder(folder).tensors('model.safetensors') for folder in (
+        pretrained / 'scae_springenberg9.dae_classes', tmp_path / 'run' / 'scae_springenberg9.dae_ft_classes'))
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    assert 'head.fc.weight' in after
+
+
+def test_many_labels(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'run'
+    assert run('finetune', data / 'many', '--model', 'scae_springenberg9', *SMALL, '-o', out) == 0
+    checkpoint = checkpoints.open_folder(out / 'scae_springenberg9.ft_many')
+    assert set(checkpoint.metrics['average_precision']) == {'day', 'night', 'rain'}
+    capsys.readouterr()
+    assert run('evaluate', out, '--data', data / 'many') == 0
+    assert f'{checkpoint.metrics["mean_average_precision"]["value"]:.2f} %' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('init', ['autoencoder', 'encoder', 'random'])
+def test_segment(init: str, pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = ['--model', 'scae_springenberg9'] if init == 'random' else ['--from', str(pretrained)]
+    out = tmp_path / 'run'
+    assert run('segment', data / 'masks', *start, '--init', init, *SMALL, '-o', out) == 0
+    checkpoint = checkpoints.open_folder(next(out.glob('scae_springenberg9.*')))
+    assert checkpoint.kind == 'segmenter'
+    assert checkpoint.config['pretrained_cfg']['label_names'] == ['dark', 'grey', 'light']
+    capsys.readouterr()
+    assert run('evaluate', out, '--data', data / 'masks') == 0
+    assert f'mean IoU  {checkpoint.metrics["mean_iou"]["value"]:.2f} %' in capsys.readouterr().out
+
+
+def test_probe(pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / 'probes'
+    assert run('probe', pretrained, SHIPPED, '--data', data / 'classes', *SMALL, '--width', '4', '-o', out) == 0
+    results = json.loads((out / 'probes.json').read_text())
+    assert [layer['layer'] for layer in results[SHIPPED]] == list(range(1, 9))
+    assert len(results) == 2
+    assert (out / 'probes.md').read_text() in capsys.readouterr().out
+    assert (out / 'probes.png').stat().st_size > 10_000
+
+
+def test_tensorboard(data: Path, tmp_path: Path) -> None:
+    assert run('pretrain', data / 'classes', *SMALL, '--tensorboard', '-o', tmp_path) == 0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
+    assert 'loss' in events.Tags()['scalars']
+    assert len(events.Tags()['images']) == 1
+
+
+@pytest.mark.parametrize(('args', 'text'), [
+    (['pretrain', 'none'], 'none'),
+    (['pretrain', '.', '--lr', '-1'], '--lr'),
+    (['pretrain', '.', '--epochs', '0'], '--epochs'),
+    (['pretrain', '.', '--corruption', 'salt:1'], '--corruption'),
+    (['pretrain', 'torch/cifar11'], 'torch/cifar11'),
+    (['pretrain', 'DATA', '--device', 'abacus'], '--device'),
+    (['pretrain', 'DATA', '--crop', '64', '--size', '32'], '64'),
+    (['finetune', 'DATA'], '--from'),
+    (['finetune', 'DATA', '--from', 'none'], 'none'),
+    (['finetune', 'DATA', '--model', 'scae_vgg16', '--from', SHIPPED], '--model'),
+    (['finetune', 'DATA', '--from', SHIPPED, '--labels-per-class', '99'], '99'),
+    (['finetune', 'DATA/train/cat', '--from', SHIPPED], 'labels'),
+    (['segment', 'DATA', '--from', SHIPPED], 'images/'),
+    (['segment', 'DATA', '--from', SHIPPED, '--init', 'random'], '--init random'),
+    (['probe', SHIPPED, '--data', 'DATA/train/cat', '--test', 'DATA'], 'label'),
+    (['evaluate', SHIPPED, '--data', 'none'], 'none'),
+])
+def test_refusals_are_one_line(
+        args: list[str], text: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = [arg.replace('DATA', str(data / 'classes')) for arg in args]
+    assert main(args) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    line = captured.err.strip().splitlines()[-1]
+    assert line.startswith('scae: error: ')
+    assert text in line
+    assert captured.err.count('scae: error') == 1
+    assert not [p for p in tmp_path.rglob('*') if p.suffix == '.safetensors']
+
+
+@pytest.mark.parametrize('command', ['pretrain', 'finetune', 'segment', 'evaluate', 'probe'])
+def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, '--help'])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert '--device' in printed
+    assert 'None' not in printed

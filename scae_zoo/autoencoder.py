@@ -1,5 +1,6 @@
 """The auto-encoder: encoder, decoder and the shortcuts between them."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -7,7 +8,8 @@ import timm
 import torch
 import torch.nn as nn
 
-from .checkpoints import DECODER, ENCODER, Checkpoint, find, load_strictly, split_name
+from .checkpoint_folder import DECODER, ENCODER, Checkpoint, misfit, shapes
+from .checkpoints import find, split_name
 from .decoder import ScaeDecoder
 from .models.scae import ARCHITECTURES, ScaeEncoder
 
@@ -58,7 +60,7 @@ def create_autoencoder(
         pretrained: bool = False,
         *,
         shortcuts: bool | None = None,
-        weights: str | None = None,
+        weights: str | os.PathLike[str] | None = None,
         in_chans: int = 3,
         cache_dir: str | None = None,
         **kwargs: Any,
@@ -67,7 +69,7 @@ def create_autoencoder(
 
     Args:
         name: ``'scae_vgg16'`` or, with a tag, ``'scae_vgg16.dae_photos'``. Without a tag, ``pretrained`` takes the
-            architecture's first checkpoint that is an auto-encoder.
+            architecture's default auto-encoder.
         pretrained: Load the weights of both halves.
         shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
         weights: A tag, or the path of a checkpoint's folder; implies ``pretrained``.
@@ -80,14 +82,11 @@ def create_autoencoder(
         ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
     """
     architecture = known_architecture(name)
-    if not (pretrained or weights):
-        return Scae(*create_halves(architecture, None, shortcuts in (None, True), in_chans=in_chans, **kwargs))
-    checkpoint = find(name, weights, 'autoencoder', cache_dir)
-    trained_with = checkpoint.config['decoder']['shortcuts']
-    if shortcuts not in (None, trained_with):
-        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}, not shortcuts={shortcuts}')
-    encoder, decoder = create_halves(architecture, checkpoint, trained_with, in_chans=in_chans, **kwargs)
-    load_strictly(decoder, adapt_image_channels(checkpoint.tensors(DECODER), in_chans), checkpoint, DECODER)
+    checkpoint = find(name, weights, 'autoencoder', cache_dir) if pretrained or weights else None
+    shortcuts = agreed_shortcuts(checkpoint, shortcuts)
+    encoder, decoder = create_halves(architecture, checkpoint, shortcuts, in_chans=in_chans, **kwargs)
+    if checkpoint is not None:
+        decoder.load_state_dict(adapt_image_channels(decoder_tensors(checkpoint, **kwargs), in_chans))
     return Scae(encoder, decoder)
 
 
@@ -97,6 +96,16 @@ def known_architecture(name: str) -> str:
     if architecture not in ARCHITECTURES:
         raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
     return architecture
+
+
+def agreed_shortcuts(checkpoint: Checkpoint | None, wanted: bool | None) -> bool:
+    """Whether to add the shortcuts: as the checkpoint was trained, else as wanted, else yes."""
+    if checkpoint is None:
+        return wanted in (None, True)
+    trained_with = checkpoint.config['decoder']['shortcuts']
+    if wanted not in (None, trained_with):
+        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}, not shortcuts={wanted}')
+    return trained_with
 
 
 def create_halves(
@@ -113,8 +122,9 @@ def create_halves(
 
 
 def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: Any) -> ScaeEncoder:
-    """timm's model, with the weights of exactly this checkpoint, whatever the environment says, if one is given."""
-    source: dict[str, Any] = {}
+    """timm's model, with the weights of exactly this checkpoint, whatever the environment says, if one is given;
+    else with timm's configuration of the untrained network, not that of the architecture's default checkpoint."""
+    source: dict[str, Any] = {'pretrained_cfg': 'untrained'}
     if checkpoint is not None:
         source = dict(
             pretrained=True,
@@ -124,6 +134,19 @@ def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: A
     encoder = cast(ScaeEncoder, timm.create_model(architecture, **source, **kwargs))
     encoder.pretrained_cfg.pop('state_dict', None)
     return encoder
+
+
+def decoder_tensors(checkpoint: Checkpoint, **kwargs: Any) -> dict[str, torch.Tensor]:
+    """The decoder's weights as they are stored, checked to be those of the decoder that the configuration describes."""
+    described = checkpoint.config['decoder']
+    decoder = ScaeDecoder(
+        ARCHITECTURES[checkpoint.architecture], checkpoint.in_chans, described['num_classes'], described['shortcuts'],
+        **{**kwargs, 'device': 'meta'})
+    tensors = checkpoint.tensors(DECODER)
+    fault = misfit(shapes(tensors), shapes(decoder.state_dict()))
+    if fault:
+        raise checkpoint.error(DECODER, fault)
+    return tensors
 
 
 def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dict[str, torch.Tensor]:

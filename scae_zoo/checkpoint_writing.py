@@ -15,7 +15,8 @@ import yaml
 from safetensors.torch import save
 from timm.models._hub import save_config_for_hf
 
-from .checkpoints import DECODER, ENCODER, WEIGHTS, Checkpoint, CheckpointError, open_folder
+from .checkpoint_folder import DECODER, ENCODER, Checkpoint, CheckpointError, open_folder
+from .checkpoints import WEIGHTS
 from .decoder import ScaeDecoder
 from .models.scae import ScaeEncoder
 
@@ -102,13 +103,17 @@ def write(
 
 
 def update_manifest(root: str | Path = WEIGHTS) -> None:
-    """Rewrite the package's ``manifest.json`` from the folders beside it; keeps the ``wheel`` and ``hub`` marks."""
+    """Rewrite the package's ``manifest.json`` from the folders beside it; keeps the marks.
+
+    ``wheel``: the folder is in the wheel; ``hub``: it is on the Hub; ``default``: it goes first of its architecture.
+    """
     path = Path(root) / 'manifest.json'
     old = json.loads(path.read_text()) if path.is_file() else {}
     new = {}
     for folder in sorted(p.parent for p in Path(root).glob('*/manifest.json')):
         checkpoint = open_folder(folder)
-        marks = {key: old.get(folder.name, {}).get(key, default) for key, default in (('wheel', True), ('hub', False))}
+        marks = {key: old.get(folder.name, {}).get(key, mark)
+                 for key, mark in (('wheel', True), ('hub', False), ('default', False))}
         new[folder.name] = {
             'kind': checkpoint.kind, **marks, 'recipe': checkpoint.recipe, 'files': dict(checkpoint.files)}
     partial = path.with_suffix('.partial')

@@ -1,9 +1,12 @@
 """What the auto-encoders learn to undo: Gaussian pixel noise and block masks, batched, on the image's device."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+
+_NUMBER = r'([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)'
 
 
 def _per_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
@@ -21,19 +24,21 @@ class GaussianNoise:
         clip: Clip the noisy image to the valid pixel range, as one that is stored in a file is.
     """
 
-    sigma: float | tuple[float, float]
+    sigma: float | Sequence[float]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     clip: bool = False
 
     def __post_init__(self) -> None:
-        low, high = self.sigma_range
-        if not 0 <= low <= high < float('inf'):
-            raise ValueError(f'sigma must be finite and >= 0 and its range in order, not {self.sigma}')
+        sigma = self.sigma if isinstance(self.sigma, Sequence) else (self.sigma, self.sigma)
+        if len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < float('inf'):
+            raise ValueError('sigma must be a number or a pair (low, high), finite, >= 0 and in order, '
+                             f'not {self.sigma}')
 
     @property
     def sigma_range(self) -> tuple[float, float]:
-        return self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
+        low, high = self.sigma if isinstance(self.sigma, Sequence) else (self.sigma, self.sigma)
+        return low, high
 
     def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """A noisy copy of ``x``, N x C x H x W in normalised units."""
@@ -66,8 +71,8 @@ class BlockMask:
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f'share must be between 0 and 1, not {self.share}')
-        if self.size < 1:
-            raise ValueError(f'size must be at least 1 pixel, not {self.size}')
+        if not 1 <= self.size <= 65535:
+            raise ValueError(f'size must be between 1 and 65535 pixels, not {self.size}')
 
     def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """A masked copy of ``x``, N x C x H x W in normalised units."""
@@ -97,15 +102,15 @@ def parse_corruption(
     Raises:
         ValueError: ``text`` is none of these; the message is one line that says so.
     """
-    kind, _, rest = text.partition(':')
+    gaussian = re.fullmatch(f'gaussian:{_NUMBER}(?:-{_NUMBER})?', text)
+    block = re.fullmatch(rf'block:{_NUMBER}(?::(\d{{1,9}}))?', text)
     try:
-        if kind == 'gaussian':
-            low, dash, high = rest.partition('-')
-            sigma = (float(low), float(high)) if dash else float(low)
-            return GaussianNoise(sigma, mean, std, clip)
-        if kind == 'block':
-            share, colon, size = rest.partition(':')
-            return BlockMask(float(share), int(size)) if colon else BlockMask(float(share))
+        if gaussian:
+            low, high = gaussian.groups()
+            return GaussianNoise((float(low), float(high)) if high else float(low), mean, std, clip)
+        if block:
+            share, size = block.groups()
+            return BlockMask(float(share), int(size)) if size else BlockMask(float(share))
     except ValueError as error:
         raise ValueError(f'corruption {text!r}: {error}') from None
     raise ValueError(f'corruption {text!r} is not known; write gaussian:SIGMA, gaussian:LOW-HIGH or block:SHARE[:SIZE]')

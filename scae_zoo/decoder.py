@@ -21,8 +21,7 @@ class Deconv2d(nn.ConvTranspose2d):
         super().__init__(in_chs, out_chs, kernel_size, stride, padding=kernel_size // 2, bias=bias, **dd)
 
     def forward(self, x: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        stride, (padding, _) = self.stride[0], self.kernel_size
-        padding //= 2
+        stride, padding = self.stride[0], self.kernel_size[0] // 2
         if torch.compiler.is_exporting() and stride > 1:
             # the range check on output_padding cannot be proved for dynamic sizes; taking rows by index needs no proof
             x = F.conv_transpose2d(x, self.weight, self.bias, stride, padding, stride - 1)

@@ -1,5 +1,6 @@
 """torch.hub's entry points: the auto-encoder, the encoder and the segmenter of each architecture."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -7,24 +8,25 @@ import timm
 import torch.nn as nn
 
 from . import checkpoints
-from .autoencoder import Scae, create_autoencoder
+from .autoencoder import Scae, create_autoencoder, create_encoder
 from .segmentation import ScaeSegmenter, create_segmenter
 
 EntryPoint = Callable[..., nn.Module]
+Weights = str | os.PathLike[str] | None
 
 
 def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]:
     """``NAME_scae``, ``NAME_scae_encoder`` and ``NAME_scae_segmenter`` of one architecture."""
 
-    def autoencoder(pretrained: bool = True, *, weights: str | None = None, **kwargs: Any) -> Scae:
+    def autoencoder(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> Scae:
         return create_autoencoder(architecture, pretrained, weights=weights, **kwargs)
 
-    def encoder(pretrained: bool = True, *, weights: str | None = None, **kwargs: Any) -> nn.Module:
+    def encoder(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> nn.Module:
         if weights:
-            kwargs['pretrained_cfg'] = checkpoints.find(architecture, weights).pretrained_cfg
-        return timm.create_model(architecture, pretrained=pretrained or bool(weights), **kwargs)
+            return create_encoder(architecture, checkpoints.find(architecture, weights), **kwargs)
+        return timm.create_model(architecture, pretrained=pretrained, **kwargs)
 
-    def segmenter(pretrained: bool = True, *, weights: str | None = None, **kwargs: Any) -> ScaeSegmenter:
+    def segmenter(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> ScaeSegmenter:
         return create_segmenter(architecture, pretrained=pretrained, weights=weights, **kwargs)
 
     autoencoder.__doc__ = f"""{architecture}: the auto-encoder, encoder and decoder, N x 3 x H x W to N x 3 x H x W.

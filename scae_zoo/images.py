@@ -14,7 +14,10 @@ class ImageError(ValueError):
 
 
 def open_rgb(path: str | Path) -> np.ndarray:
-    """The image in a file as H x W x 3 uint8 RGB, upright; the first frame, transparency on white, 16 bits scaled to 8.
+    """The image in a file as H x W x 3 uint8 RGB, upright; the first frame, transparency on white.
+
+    16 bits are scaled to 8. Floating-point pixels are taken as 0-1 or 0-255, and those of 32 bits as 0-255 or 0-65535,
+    where they fit; else they are scaled by the image's maximum.
 
     Raises:
         ImageError: The file is missing, no image, truncated, or too large to be decoded safely.
@@ -47,11 +50,10 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 def _to_eight_bits(image: Image.Image) -> np.ndarray:
     # Pillow's own conversion to RGB clips these modes at 255
     pixels = np.asarray(image, dtype=np.float64)
-    if image.mode == 'F':
-        scale = 255. if pixels.max(initial=0) <= 1 else 1.
-    else:
-        scale = 255 / 65535 if image.mode.startswith('I;16') or pixels.max(initial=0) > 255 else 1
-    return np.clip(np.rint(np.nan_to_num(pixels) * scale), 0, 255).astype(np.uint8)
+    top = pixels.max(initial=0, where=np.isfinite(pixels))
+    ranges = (1, 255) if image.mode == 'F' else (65535,) if image.mode.startswith('I;16') else (255, 65535)
+    white = next((value for value in ranges if top <= value), top)
+    return np.clip(np.rint(np.nan_to_num(pixels) * (255 / white)), 0, 255).astype(np.uint8)
 
 
 def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:

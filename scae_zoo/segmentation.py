@@ -1,13 +1,14 @@
 """Semantic segmentation: the auto-encoder, its last deconvolution replaced by a convolution (paper, section 3.3)."""
 
+import os
 from typing import Any, Literal
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .autoencoder import create_halves, known_architecture, link_shortcuts
-from .checkpoints import DECODER, find, load_strictly
+from .autoencoder import agreed_shortcuts, create_halves, decoder_tensors, known_architecture, link_shortcuts
+from .checkpoints import find
 from .decoder import ScaeDecoder
 from .models.scae import ScaeEncoder
 
@@ -46,8 +47,8 @@ def create_segmenter(
         init: Init = 'autoencoder',
         pretrained: bool = False,
         *,
-        shortcuts: bool = True,
-        weights: str | None = None,
+        shortcuts: bool | None = None,
+        weights: str | os.PathLike[str] | None = None,
         in_chans: int = 3,
         cache_dir: str | None = None,
         **kwargs: Any,
@@ -61,7 +62,7 @@ def create_segmenter(
         init: What a segmenter that is still to be trained starts from (paper, Figure 3): both halves of the
             auto-encoder, its encoder alone, or N(0, 0.01) everywhere.
         pretrained: Load a trained segmenter; ``init`` then has no effect.
-        shortcuts: With ``init='random'``, whether to add the shortcuts; weights bring their own answer.
+        shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
         weights: A tag, or the path of a checkpoint's folder, of the kind that ``init`` and ``pretrained`` ask for.
         in_chans: Channels of the image. Weights made for three are adapted to any other number.
         cache_dir: The Hub's cache, where it is not the usual one.
@@ -69,7 +70,8 @@ def create_segmenter(
 
     Raises:
         CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
-        ValueError: The architecture or ``init`` is unknown, or ``num_classes`` is missing or not positive.
+        ValueError: The architecture or ``init`` is unknown, ``num_classes`` is missing or not positive, ``shortcuts``
+            contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
     """
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
@@ -77,16 +79,18 @@ def create_segmenter(
         raise ValueError('num_classes is needed for a segmenter that is not trained yet')
     if num_classes is not None and num_classes < 1:
         raise ValueError(f'num_classes must be at least 1, not {num_classes}')
+    if weights and init == 'random' and not pretrained:
+        raise ValueError("init='random' takes no weights; leave one of the two out")
     architecture = known_architecture(name)
     checkpoint = None
     if pretrained or init != 'random':
         checkpoint = find(name, weights, 'segmenter' if pretrained else 'autoencoder', cache_dir)
-        shortcuts = checkpoint.config['decoder']['shortcuts']
         num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
+    shortcuts = agreed_shortcuts(checkpoint, shortcuts)
     encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)
     if checkpoint is not None and (pretrained or init == 'autoencoder'):
-        tensors = checkpoint.tensors(DECODER)
+        tensors = decoder_tensors(checkpoint, **kwargs)
         if checkpoint.config['decoder']['num_classes'] != num_classes:
             tensors |= {f'head.{key}': value for key, value in decoder.head.state_dict().items()}
-        load_strictly(decoder, tensors, checkpoint, DECODER)
+        decoder.load_state_dict(tensors)
     return ScaeSegmenter(encoder, decoder)

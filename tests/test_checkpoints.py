@@ -3,15 +3,18 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import scae_zoo
 from scae_zoo import CheckpointError, checkpoints, create_autoencoder, create_segmenter
@@ -29,6 +32,15 @@ def write_autoencoder(folder: Path, architecture: str = ARCHITECTURE, **kwargs) 
     return model
 
 
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """Change a file of a checkpoint, and forget what its manifest says of it."""
+    (path.parent / 'manifest.json').unlink(missing_ok=True)
+    if path.suffix == '.json':
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    else:
+        save_file(change(load_file(path)), path)
+
+
 def same(a: torch.nn.Module, b: torch.nn.Module, tolerance: float = 0.) -> bool:
     x, y = a.state_dict(), b.state_dict()
     return x.keys() == y.keys() and all(torch.allclose(x[k], y[k], rtol=tolerance, atol=tolerance) for k in x)
@@ -38,7 +50,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module, tolerance: float = 0.) -> bool:
 
 def test_listed_is_what_loads_without_a_network() -> None:
     names = timm.list_pretrained('scae_*')
-    assert names == checkpoints.names()
+    assert names == [name for name in checkpoints.names() if checkpoints.kind_of(name) != 'segmenter']
     assert SHIPPED in names
     for name in names:
         model = timm.create_model(name, pretrained=True)
@@ -53,7 +65,8 @@ def test_every_way_gives_the_same_encoder() -> None:
             timm.create_model(SHIPPED, pretrained=True),
             timm.create_model(f'local-dir:{folder}', pretrained=True),
             create_autoencoder(ARCHITECTURE, weights=TAG).encoder,
-            create_autoencoder(ARCHITECTURE, weights=str(folder)).encoder):
+            create_autoencoder(ARCHITECTURE, weights=str(folder)).encoder,
+            create_autoencoder(ARCHITECTURE, weights=folder).encoder):
         assert same(model, whole.encoder)
     stored = load_file(folder / 'model.safetensors')
     assert stored.keys() == whole.encoder.state_dict().keys()
@@ -138,6 +151,54 @@ def test_own_folder_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
     assert same(timm.create_model(SHIPPED, pretrained=True), model.encoder, 1e-3)
     assert same(create_autoencoder(SHIPPED, pretrained=True), model, 1e-3)
+
+
+def test_own_tags_come_after_the_zoos_and_damaged_ones_are_passed_over(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f'{ARCHITECTURE}.a').mkdir()
+    (tmp_path / f'{ARCHITECTURE}.a' / 'model.safetensors').touch()
+    model = write_autoencoder(tmp_path / f'{ARCHITECTURE}.b')
+    write_autoencoder(tmp_path / 'scae_swwae.c', 'scae_swwae')
+    write_autoencoder(tmp_path / 'scae_vgg16.d', ARCHITECTURE)
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
+    assert checkpoints.find(ARCHITECTURE, kind='autoencoder').name == SHIPPED
+    assert checkpoints.find('scae_swwae').name == 'scae_swwae.c'
+    with pytest.raises(CheckpointError, match='scae_vgg16: no checkpoint of it'):
+        checkpoints.find('scae_vgg16')
+    assert same(create_autoencoder(ARCHITECTURE, weights='b'), model, 1e-3)
+    # timm learns of them when the package is imported
+    code = f"""
+import timm, scae_zoo
+print(timm.list_pretrained('scae_*'))
+print(timm.create_model('{ARCHITECTURE}.b', pretrained=True).pretrained_cfg['file'])
+print(timm.create_model('{ARCHITECTURE}').pretrained_cfg['tag'])
+"""
+    result = subprocess.run(
+        [sys.executable, '-c', code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == [
+        str([f'{ARCHITECTURE}.b', *timm.list_pretrained(f'{ARCHITECTURE}*'), 'scae_swwae.c']),
+        str(tmp_path / f'{ARCHITECTURE}.b' / 'model.safetensors'), TAG]
+
+
+def test_the_default_is_a_classifier_or_the_one_that_is_marked(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints, 'WEIGHTS', tmp_path)
+    write_autoencoder(tmp_path / f'{ARCHITECTURE}.a')
+    segmenter = create_segmenter(ARCHITECTURE, 4, init='random')
+    write(tmp_path / f'{ARCHITECTURE}.b', segmenter.encoder, segmenter.decoder, **NOTES)
+    classifier = timm.create_model(f'{ARCHITECTURE}.untrained', num_classes=2)
+    classifier.pretrained_cfg |= {'num_classes': 2, 'label_names': ['x', 'y'], 'pool_size': (9, 9)}
+    write(tmp_path / f'{ARCHITECTURE}.c', classifier, **NOTES)
+    update_manifest(tmp_path)
+    cfgs = checkpoints.pretrained_cfgs()
+    assert list(cfgs) == [f'{ARCHITECTURE}.c', f'{ARCHITECTURE}.a']
+    first = cfgs[f'{ARCHITECTURE}.c']
+    assert (first.num_classes, first.label_names, first.pool_size) == (2, ('x', 'y'), (9, 9))
+    entries = json.loads((tmp_path / 'manifest.json').read_text())
+    entries[f'{ARCHITECTURE}.a']['default'] = True
+    (tmp_path / 'manifest.json').write_text(json.dumps(entries))
+    update_manifest(tmp_path)
+    assert list(checkpoints.pretrained_cfgs()) == [f'{ARCHITECTURE}.a', f'{ARCHITECTURE}.c']
 
 
 def test_a_folder_that_others_wrote_loads_too(tmp_path: Path) -> None:
@@ -241,7 +302,7 @@ def test_damage_is_named(
             assert way_out in text
 
 
-@pytest.mark.parametrize('content', ['', '[]', '{"architecture": 1}', 'nonsense'])
+@pytest.mark.parametrize('content', ['', '[]', '{}', '{"architecture": 1}', 'nonsense'])
 def test_damaged_configuration(checkpoint_folder: Path, content: str) -> None:
     (checkpoint_folder / 'manifest.json').unlink()
     (checkpoint_folder / 'config.json').write_text(content)
@@ -249,11 +310,70 @@ def test_damaged_configuration(checkpoint_folder: Path, content: str) -> None:
         create_autoencoder(ARCHITECTURE, weights=str(checkpoint_folder))
 
 
-@pytest.mark.parametrize('content', ['', '[]', '{}', '{"name": "x", "files": 3}'])
+@pytest.mark.parametrize('change', [
+    {'decoder': {}}, {'decoder': [1]}, {'decoder': 'yes'}, {'decoder': {'shortcuts': 'no', 'num_classes': None}},
+    {'decoder': {'shortcuts': True}}, {'decoder': {'shortcuts': True, 'num_classes': 0}},
+    {'decoder': {'shortcuts': True, 'num_classes': '5'}},
+    {'pretrained_cfg': None}, {'pretrained_cfg': []}, {'pretrained_cfg': {'no_such_key': 1}},
+    {'pretrained_cfg': {'input_size': 3}}, {'pretrained_cfg': {'input_size': [3, 29]}},
+    {'pretrained_cfg': {'std': None}}, {'pretrained_cfg': {'mean': 'grey'}}, {'num_classes': 'ten'},
+])
+def test_configuration_that_nobody_wrote(checkpoint_folder: Path, change: dict[str, Any]) -> None:
+    edit(checkpoint_folder / 'config.json', lambda config: {**config, **change})
+    for load in (create_autoencoder, lambda *args, **kwargs: create_segmenter(*args, 5, **kwargs)):
+        with pytest.raises(CheckpointError, match='config.json') as caught:
+            load(ARCHITECTURE, weights=checkpoint_folder)
+        assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('shape', [(5, 3, 3, 3), (96,), (96, 7, 3, 3), (96, 3, 5, 5), None])
+@pytest.mark.parametrize('file', ['model.safetensors', 'decoder.safetensors'])
+def test_layer_at_the_image_that_does_not_fit(
+        checkpoint_folder: Path, file: str, shape: tuple[int, ...] | None) -> None:
+    key = 'blocks.0.conv.weight' if file == 'model.safetensors' else 'head.weight'
+    new = {} if shape is None else {key: torch.zeros(shape)}
+    edit(checkpoint_folder / file, lambda state: {k: v for k, v in state.items() if k != key} | new)
+    for in_chans in (3, 1, 7):
+        with pytest.raises(CheckpointError, match=f'{file}.* does not fit the architecture: {key}'):
+            create_autoencoder(ARCHITECTURE, weights=checkpoint_folder, in_chans=in_chans)
+        if file == 'model.safetensors':
+            with pytest.raises(CheckpointError, match=f'{file}.* does not fit the architecture: {key}'):
+                timm.create_model(f'local-dir:{checkpoint_folder}', pretrained=True, in_chans=in_chans)
+
+
+def test_network_for_other_images(tmp_path: Path) -> None:
+    model = write_autoencoder(tmp_path / 'grey', in_chans=1)
+    assert same(create_autoencoder(ARCHITECTURE, weights=tmp_path / 'grey', in_chans=1), model, 1e-3)
+    assert create_autoencoder(ARCHITECTURE, weights=tmp_path / 'grey')(torch.randn(1, 3, 20, 24)).shape[1] == 3
+
+
+def test_classifier_that_does_not_fit(tmp_path: Path) -> None:
+    write(tmp_path / 'mine', timm.create_model(f'{ARCHITECTURE}.untrained', num_classes=4), **NOTES)
+    edit(tmp_path / 'mine' / 'model.safetensors', lambda state: {**state, 'head.fc.bias': torch.zeros(5)})
+    with pytest.raises(CheckpointError, match=r'head.fc.bias is \(5,\) in the file and \(4,\)'):
+        timm.create_model(f'local-dir:{tmp_path / "mine"}', pretrained=True)
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{}', *(
+    json.dumps({'name': SHIPPED, 'files': files}) for files in (
+        3, {}, {'model.safetensors': 3}, {'config.json': {'sha256': '', 'bytes': 1}}))])
 def test_damaged_manifest(checkpoint_folder: Path, content: str) -> None:
     (checkpoint_folder / 'manifest.json').write_text(content)
     with pytest.raises(CheckpointError, match='manifest.json'):
         create_autoencoder(ARCHITECTURE, weights=str(checkpoint_folder))
+
+
+def test_renamed_folder_is_refused(checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(checkpoint_folder.parent))
+    renamed = checkpoint_folder.rename(checkpoint_folder.parent / f'{ARCHITECTURE}.other')
+    for load in (
+            lambda: create_autoencoder(f'{ARCHITECTURE}.other', pretrained=True),
+            lambda: create_autoencoder(ARCHITECTURE, weights=renamed),
+            lambda: timm.create_model(f'local-dir:{renamed}', pretrained=True)):
+        with pytest.raises(CheckpointError, match=f'{ARCHITECTURE}.other/?: holds {SHIPPED}.*Ways out'):
+            load()
+    neutral = renamed.rename(checkpoint_folder.parent / 'download')  # claims to be no checkpoint in particular
+    assert checkpoints.find(ARCHITECTURE, neutral).name == SHIPPED
 
 
 def test_wrong_architecture_is_refused(checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +384,14 @@ def test_wrong_architecture_is_refused(checkpoint_folder: Path, monkeypatch: pyt
                 'file': str(checkpoint_folder / 'model.safetensors')})):
         with pytest.raises(CheckpointError, match='scae_springenberg9, not scae_vgg16'):
             load()
+    renamed = Path(shutil.copytree(checkpoint_folder, checkpoint_folder.parent / 'scae_vgg16.dae'))
     bare = checkpoint_folder.parent / 'bare.safetensors'
     (checkpoint_folder / 'model.safetensors').rename(bare)
     for classes in (0, 10):
-        with pytest.raises(CheckpointError, match='do not fit the architecture'):
+        with pytest.raises(CheckpointError, match='bare.safetensors: does not fit the architecture'):
             timm.create_model('scae_vgg16', pretrained=True, num_classes=classes,
                               pretrained_cfg_overlay={'file': str(bare), 'num_classes': 0})
-    renamed = checkpoint_folder.rename(checkpoint_folder.parent / 'scae_vgg16.dae')
+    (renamed / 'manifest.json').unlink()
     monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(renamed.parent))
     with pytest.raises(CheckpointError, match='scae_springenberg9, not scae_vgg16'):
         create_autoencoder('scae_vgg16.dae', pretrained=True)
@@ -292,10 +413,15 @@ def test_no_pickle_is_loaded_from_a_path(tmp_path: Path) -> None:
     (lambda: timm.create_model('scae_vgg16', pretrained=True), 'scae_vgg16'),
     (lambda: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': '/no/such.safetensors'}),
      'not found'),
-    (lambda: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={
-        'hf_hub_id': 'a/b', 'source': 'hf-hub'}), 'a/b'),
+    *((lambda given=overlay: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay=given), message)
+      for overlay, message in (
+          ({'hf_hub_id': 'a/b', 'source': 'hf-hub'}, 'a/b'), ({'hf_hub_id': 'a/b', 'file': None}, 'a/b'),
+          ({'hf_hub_id': 'a/b'}, 'a/b'), ({'hf_hub_id': 'a/b', 'hf_hub_filename': 'c.bin'}, 'c.bin.*pickles'),
+          ({'url': 'https://a/b.pth'}, 'https://a/b.pth'))),
 ])
-def test_what_is_not_there_is_named(load: Callable[[], object], message: str) -> None:
+def test_what_is_not_there_is_named(
+        load: Callable[[], object], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)  # the variable is read on import
     with pytest.raises(CheckpointError, match=message) as caught:
         load()
     assert '\n' not in str(caught.value)

@@ -16,6 +16,8 @@ from scae_zoo.cli import main
 
 from .conftest import ARCHITECTURES, SHIPPED
 
+CHECKOUT = Path(__file__).parents[1]
+
 
 @pytest.fixture
 def photograph(tmp_path: Path) -> Path:
@@ -147,8 +149,44 @@ def test_output_folder_is_a_file(photograph: Path, capsys: pytest.CaptureFixture
     assert 'cannot be written' in capsys.readouterr().err
 
 
+def test_a_damaged_folder_is_listed(
+        checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint_folder.rename(checkpoint_folder.with_name('scae_vgg16.mine'))
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(checkpoint_folder.parent))
+    assert run('list') == 0
+    captured = capsys.readouterr()
+    assert [line.split() for line in captured.out.splitlines() if 'mine' in line] == [['scae_vgg16.mine', 'damaged']]
+    assert SHIPPED in captured.out
+    assert captured.err.count('\n') == 1
+    assert f'holds {SHIPPED}' in captured.err
+
+
+@pytest.mark.parametrize('metrics', ['[]', '{"denoising_psnr": 3}', '{"denoising_psnr": {}}'])
+def test_damaged_figures_are_listed_as_such(
+        checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        metrics: str) -> None:
+    (checkpoint_folder / 'manifest.json').unlink()
+    (checkpoint_folder / 'metrics.json').write_text(metrics)
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(checkpoint_folder.parent))
+    assert run('list') == 0
+    captured = capsys.readouterr()
+    assert [line.split() for line in captured.out.splitlines() if SHIPPED in line] == [[SHIPPED, 'damaged']]
+    assert 'metrics.json: ' in captured.err
+
+
+def test_a_reader_that_goes_away() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, '-m', 'scae_zoo', 'list'], cwd=CHECKOUT, stdout=writer, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONUNBUFFERED': ''})  # else there is nothing left to be written at the end
+    os.close(writer)
+    assert result.returncode == 141
+    assert result.stderr == ''
+
+
 def test_as_a_command(tmp_path: Path) -> None:
-    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).parents[1])}
+    environment = {**os.environ, 'PYTHONPATH': str(CHECKOUT)}
     for args, status, text in ((['--help'], 0, 'reconstruct'), (['demo', '--help'], 0, 'photograph'), ([], 2, 'usage')):
         result = subprocess.run(
             [sys.executable, '-m', 'scae_zoo', *args], cwd=tmp_path, env=environment, capture_output=True, text=True)

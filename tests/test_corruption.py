@@ -148,11 +148,27 @@ def test_noise_for_other_channels_than_the_images_is_refused() -> None:
     ('gaussian:5-50.5', GaussianNoise((5., 50.5), MEAN, STD)),
     ('block:0.25', BlockMask(0.25)),
     ('gaussian:0', GaussianNoise(0., MEAN, STD)),
+    ('gaussian:1e-3', GaussianNoise(0.001, MEAN, STD)),
+    ('gaussian:1e-3-5', GaussianNoise((0.001, 5.), MEAN, STD)),
     ('block:0.5:8', BlockMask(0.5, 8)),
     ('block:1', BlockMask(1.)),
 ])
 def test_names(text: str, expected: GaussianNoise | BlockMask) -> None:
     assert parse_corruption(text, MEAN, STD) == expected
+
+
+@pytest.mark.parametrize('text', ['gaussian:-5', 'gaussian:-5-3', 'gaussian:50-5'])
+def test_a_wrong_sigma_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match='sigma must be a number or a pair'):
+        parse_corruption(text, MEAN, STD)
+
+
+def test_a_range_is_any_pair() -> None:
+    x = torch.zeros(4, 3, 8, 8)
+    pair, as_list = (GaussianNoise(sigma, MEAN, STD)(x, generator()) for sigma in ((5, 50), [5, 50]))
+    assert torch.equal(pair, as_list)
+    with pytest.raises(ValueError, match='a pair'):
+        GaussianNoise([5, 20, 50], MEAN, STD)
 
 
 def test_clip_is_passed_on() -> None:

@@ -9,6 +9,7 @@ import torch
 
 import hubconf
 from scae_zoo import CheckpointError, create_autoencoder
+from scae_zoo.checkpoints import WEIGHTS
 
 from .conftest import ARCHITECTURES, SHIPPED
 
@@ -26,7 +27,7 @@ def test_both_halves_come_with_the_shipped_weights() -> None:
     assert model.keys() == expected.keys()
     assert all(torch.equal(model[key], expected[key]) for key in expected)
     by_tag = load('springenberg9_scae', weights='dae_cifar10').state_dict()
-    by_path = load('springenberg9_scae', weights=str(CHECKOUT / 'scae_zoo' / 'weights' / SHIPPED)).state_dict()
+    by_path = load('springenberg9_scae', weights=str(WEIGHTS / SHIPPED)).state_dict()
     assert all(torch.equal(by_tag[key], expected[key]) and torch.equal(by_path[key], expected[key]) for key in expected)
 
 
@@ -35,6 +36,7 @@ def test_encoder_and_segmenter_start_from_the_shipped_weights() -> None:
     for model in (
             load('springenberg9_scae_encoder', num_classes=4),
             load('springenberg9_scae_encoder', weights='dae_cifar10'),
+            load('springenberg9_scae_encoder', weights=WEIGHTS / SHIPPED, num_classes=4),
             load('springenberg9_scae_segmenter', pretrained=False, num_classes=4).encoder):
         assert torch.equal(model.blocks[2].conv.weight, expected)
 

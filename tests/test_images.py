@@ -42,6 +42,22 @@ def test_float_images(tmp_path: Path, scale: float) -> None:
     assert np.array_equal(open_rgb(tmp_path / 'image.tif')[:, :, 1], RAMP)
 
 
+@pytest.mark.parametrize('dtype', [np.float32, np.int32])
+def test_values_beyond_the_range_are_scaled_by_their_maximum(tmp_path: Path, dtype: type) -> None:
+    pixels = (RAMP / RAMP.max() * 1e6).astype(dtype)
+    Image.fromarray(pixels).save(tmp_path / 'image.tif')
+    assert np.array_equal(open_rgb(tmp_path / 'image.tif')[:, :, 1], np.rint(pixels / 1e6 * 255))
+
+
+def test_infinite_values_do_not_change_the_others(tmp_path: Path) -> None:
+    pixels = RAMP.astype(np.float32)
+    pixels[0] = np.nan, np.inf, -np.inf, 0
+    Image.fromarray(pixels).save(tmp_path / 'image.tif')
+    found = open_rgb(tmp_path / 'image.tif')[:, :, 1]
+    assert np.array_equal(found[1:], RAMP[1:])
+    assert found[0].tolist() == [0, 255, 0, 0]
+
+
 def test_transparency_is_white(tmp_path: Path) -> None:
     Image.new('RGBA', (5, 4), (0, 0, 0, 0)).save(tmp_path / 'image.png')
     assert (open_rgb(tmp_path / 'image.png') == 255).all()

@@ -10,7 +10,7 @@ from torch import nn
 
 from scae_zoo import create_segmenter
 
-from .conftest import ARCHITECTURES, assert_same, randomize
+from .conftest import ARCHITECTURES, SHIPPED, assert_same, randomize
 
 CLASSES = 5
 
@@ -104,11 +104,11 @@ def test_compiled_traced_exported_it_computes_the_same(name: str) -> None:
     model = randomize(create_segmenter(name, CLASSES, init='random'))
     compiled = torch.compile(model, fullgraph=True, backend='eager')
     traced = torch.fx.symbolic_trace(model)
-    # PyTorch specialises on a feature map of size 1
-    dims = {axis: torch.export.Dim(f'side{axis}', min=33 if name == 'scae_vgg16' else 17) for axis in (2, 3)}
-    exported = torch.export.export(model, (torch.randn(1, 3, 48, 41),), dynamic_shapes=(dims,)).module()
+    dims = {axis: torch.export.Dim(f'side{axis}', min=17) for axis in (2, 3)}
+    with torch.fx.experimental._config.patch(backed_size_oblivious=True):  # feature maps of size 1, too
+        exported = torch.export.export(model, (torch.randn(1, 3, 48, 41),), dynamic_shapes=(dims,)).module()
     with torch.no_grad():
-        for size in ((33, 34), (48, 35)):
+        for size in ((33, 34), (48, 35), (17, 32)):
             x = torch.randn(1, 3, *size)
             expected = model(x)
             for other in (compiled, traced, exported):
@@ -135,11 +135,19 @@ def test_channels_last_and_bfloat16() -> None:
     ({'init': 'encoder'}, 'num_classes is needed'),
     ({}, 'num_classes is needed'),
     ({'num_classes': 0, 'init': 'random'}, 'num_classes must be at least 1, not 0'),
+    ({'num_classes': 5, 'init': 'random', 'weights': 'dae_cifar10'}, "init='random' takes no weights"),
 ])
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         create_segmenter('scae_swwae', **arguments)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('init', ['autoencoder', 'encoder'])
+def test_other_shortcuts_than_the_checkpoints_are_refused(init: Any) -> None:
+    with pytest.raises(ValueError, match='trained with shortcuts=True, not shortcuts=False'):
+        create_segmenter(SHIPPED, CLASSES, init, shortcuts=False)
+    assert create_segmenter(SHIPPED, CLASSES, init, shortcuts=True).decoder.shortcuts
 
 
 def test_unknown_names_are_refused() -> None:

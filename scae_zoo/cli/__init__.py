@@ -1,6 +1,7 @@
 """The ``scae`` command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -27,7 +28,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0 done, 1 some images failed, 2 nothing could be done, 130 stopped."""
+    """Run a command; returns the exit status.
+
+    0: done, 1: some images failed, 2: nothing could be done, 130: stopped, 141: nobody reads the output any more.
+    """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as `| head` leaves behind
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+        return 141
+
+
+def _run(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     args.argv = sys.argv[1:] if argv is None else argv
     try:

@@ -26,17 +26,30 @@ def _headline(checkpoint: Checkpoint) -> str:
             ('denoising_psnr', '{denoised:.2f} dB at sigma {sigma}'), ('accuracy', '{value:.2f} % accuracy'),
             ('mean_average_precision', '{value:.2f} % mAP'), ('mean_iou', '{value:.2f} % mean IoU')):
         if key in checkpoint.metrics:
-            return text.format(**checkpoint.metrics[key])
+            try:
+                return text.format(**checkpoint.metrics[key])
+            except (KeyError, TypeError, ValueError):
+                raise checkpoint.error('metrics.json', f'{key} has not the figures that it should have') from None
     return ''
+
+
+def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
+    if checkpoint is None:
+        return name, checkpoints.kind_of(name), 'on the Hub', ''
+    checkpoint.verify(checkpoints.split_name(name)[0])
+    size = sum(len(checkpoint.read(path.name)) for path in checkpoint.folder.glob('*.safetensors'))
+    return name, checkpoint.kind, f'{size / 1e6:.1f} MB', _headline(checkpoint)
 
 
 def list_command(args: argparse.Namespace) -> int:
     names = checkpoints.names()
     rows = [('checkpoint', 'kind', 'size', 'measured')]
     for name in names:
-        checkpoint = checkpoints.find(name)
-        size = sum(file.stat().st_size for file in checkpoint.folder.glob('*.safetensors'))
-        rows.append((name, checkpoint.kind, f'{size / 1e6:.1f} MB', _headline(checkpoint)))
+        try:
+            rows.append(_row(name, checkpoints.open_local(name)))
+        except CheckpointError as error:
+            rows.append((name, 'damaged', '', ''))
+            print(f'scae: warning: {error}', file=sys.stderr)
     untrained = [a for a in ARCHITECTURES if not any(checkpoints.split_name(name)[0] == a for name in names)]
     rows += [(name, 'no weights yet', '', '') for name in untrained]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
@@ -58,7 +71,8 @@ def info_command(args: argparse.Namespace) -> int:
     print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
     print(f'  encoder      {layers}  (channels; /2: stride 2)')
     print(f'  parameters   encoder {own / 1e6:.2f} M, with decoder {total / 1e6:.2f} M')
-    size = ' x '.join(map(str, model.encoder.pretrained_cfg['input_size']))
+    cfg = checkpoint.pretrained_cfg.to_dict() if checkpoint else model.encoder.pretrained_cfg
+    size = ' x '.join(map(str, cfg['input_size']))
     print(f'  input        {size}; any size from 17 x 17 up works')
     if checkpoint:
         print(f'  kind         {checkpoint.kind}')

@@ -24,7 +24,7 @@ from timm.models._features import feature_take_indices  # not public; every mode
 from torch.nn.modules.conv import _ConvNd
 
 from .. import checkpoints
-from ..checkpoints import CheckpointError
+from ..checkpoint_folder import CheckpointError, misfit, shapes
 
 __all__ = ['ARCHITECTURES', 'ConvSpec', 'ScaeBlock', 'ScaeEncoder', 'fuse_conv_norm', 'init_weights']
 
@@ -278,27 +278,25 @@ def _raw_and_activated(block: ScaeBlock) -> Callable[[torch.Tensor], tuple[torch
     return forward
 
 
-def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder) -> dict[str, torch.Tensor]:
     """The encoder's part of an auto-encoder's or encoder's state; refuses what does not belong to the architecture.
 
     timm loads leniently when the number of classes differs, so that a wrong file would go unnoticed: this does not.
     """
     if any(key.startswith('encoder.') for key in state_dict):
         state_dict = {k.removeprefix('encoder.'): v for k, v in state_dict.items() if k.startswith('encoder.')}
-    want = {k: tuple(v.shape) for k, v in model.state_dict().items() if not k.startswith('head.')}
-    have = {k: tuple(v.shape) for k, v in state_dict.items() if not k.startswith('head.')}
+    cfg = model.pretrained_cfg
+    have, want = shapes(state_dict), shapes(model.state_dict())
     first = 'blocks.0.conv.weight'
-    if first in have:  # timm adapts it to in_chans afterwards, in the precision that it has
-        want[first] = have[first]
-        state_dict = {**state_dict, first: state_dict[first].float()}
-    wrong = sorted(k for k in want.keys() | have.keys() if want.get(k) != have.get(k))
-    if wrong:
-        raise CheckpointError(
-            f'weights do not fit the architecture: {wrong[0]} is {have.get(wrong[0], "missing")} in the file and '
-            f'{want.get(wrong[0], "unknown")} in the model ({len(wrong)} entries differ); '
-            'create the architecture that the weights were made with'
-        )
-    return state_dict
+    channels, _, *kernel = want[first]
+    want[first] = (channels, cfg['input_size'][0], *kernel)  # timm adapts it to in_chans afterwards
+    if model.num_classes != cfg['num_classes']:  # then timm leaves out the classifier
+        have, want = ({k: v for k, v in state.items() if not k.startswith('head.')} for state in (have, want))
+    fault = misfit(have, want)
+    if fault:
+        raise CheckpointError(f'{cfg.get("file", "the state_dict")}: {fault}. '
+                              'Ways out: create the architecture that it was made with; or give another file')
+    return {**state_dict, first: state_dict[first].float()}  # adapted in the precision that it has
 
 
 def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeEncoder:
@@ -358,13 +356,11 @@ def _stl_cfg(**kwargs: Any) -> dict[str, Any]:
 
 
 default_cfgs = generate_default_cfgs({
-    name: {**cfg, **checkpoints.weights(name)} for name, cfg in {
-        'scae_springenberg9.untrained': _cifar_cfg(),
-        'scae_springenberg9.dae_cifar10': _cifar_cfg(num_classes=0),
-        'scae_allconv15.untrained': _cifar_cfg(),
-        'scae_swwae.untrained': _stl_cfg(),
-        'scae_vgg16.untrained': _cfg(),
-    }.items()
+    **checkpoints.pretrained_cfgs(),
+    'scae_springenberg9.untrained': _cifar_cfg(),
+    'scae_allconv15.untrained': _cifar_cfg(),
+    'scae_swwae.untrained': _stl_cfg(),
+    'scae_vgg16.untrained': _cfg(),
 })
 
 

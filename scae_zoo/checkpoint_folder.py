@@ -1,0 +1,213 @@
+"""One checkpoint's folder, read and verified; it has the Hugging Face Hub's layout.
+
+    model.safetensors     the encoder, exactly the timm model's keys
+    decoder.safetensors   the decoder, where there is one
+    config.json           timm's format; ``decoder`` beside it says how the decoder is built
+    recipe.yaml           hyper-parameters, seed, versions and the code's revision
+    metrics.json          measured figures
+    README.md             the model card
+    manifest.json         the name, and sha256 and size of each of the files above
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from timm.models import PretrainedCfg
+from timm.models._hub import load_model_config_from_path
+
+ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
+ENCODER = 'model.safetensors'
+DECODER = 'decoder.safetensors'
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged, or not what was asked for; one line says which file, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's folder. ``files`` maps each file's name to its sha256 and size; empty where none is recorded."""
+
+    name: str
+    folder: Path
+    files: Mapping[str, Mapping[str, Any]]
+    recipe: str = ''
+
+    def error(self, file: str, fault: str) -> CheckpointError:
+        again = self.recipe or 'the recipe that made it'
+        return CheckpointError(
+            f'{self.folder / file}: {fault}. Ways out: download {self.name} again; '
+            f'give another folder (weights=PATH, or ${ENVIRONMENT}); or make it again with {again}')
+
+    def read(self, file: str) -> bytes:
+        """The file's bytes, checked against the manifest."""
+        path = self.folder / file
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            pickles = [p.name for p in self.folder.glob('*') if p.suffix in {'.bin', '.pth', '.pt', '.pkl', '.ckpt'}]
+            if pickles:
+                raise self.error(file, f'not found, only {pickles[0]}; pickles are never loaded') from None
+            raise self.error(file, 'not found') from None
+        except OSError as error:
+            raise self.error(file, f'cannot be read ({error.strerror})') from error
+        if self.files and file not in self.files:
+            raise self.error(file, f'not part of {self.name}')
+        if self.files:
+            want = self.files[file]
+            if len(data) != want['bytes']:
+                raise self.error(file, f'has {len(data)} bytes instead of {want["bytes"]}, as a broken-off copy has')
+            if hashlib.sha256(data).hexdigest() != want['sha256']:
+                raise self.error(file, 'its sha256 is not the recorded one; the content has changed')
+        return data
+
+    def tensors(self, file: str) -> dict[str, torch.Tensor]:
+        """The tensors of a safetensors file, on the CPU, as they are stored."""
+        data = self.read(file)
+        try:
+            return load_safetensors(data)
+        except SafetensorError as error:
+            if data[:2] in (b'PK', b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05'):
+                raise self.error(file, 'is a pickle under another name; pickles are never loaded') from error
+            raise self.error(file, f'is not a whole safetensors file ({error})') from error
+
+    def _parse(self, file: str) -> dict[str, Any]:
+        try:
+            parsed = json.loads(self.read(file))
+        except ValueError as error:
+            raise self.error(file, f'is not JSON ({error})') from error
+        if not isinstance(parsed, dict):
+            raise self.error(file, 'is not a JSON object')
+        return parsed
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """config.json, of which at least the architecture and the decoder are as this package writes them."""
+        config = self._parse('config.json')
+        if not isinstance(config.get('architecture'), str):
+            raise self.error('config.json', 'does not name an architecture')
+        decoder = config.get('decoder')
+        if decoder is not None and not _describes_decoder(decoder):
+            raise self.error(
+                'config.json', 'decoder must have shortcuts, true or false, and num_classes, null or a whole number')
+        return config
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Measured figures; none where others wrote the folder."""
+        recorded = self.files or (self.folder / 'metrics.json').exists()
+        return self._parse('metrics.json') if recorded else {}
+
+    @property
+    def architecture(self) -> str:
+        return self.config['architecture']
+
+    @property
+    def kind(self) -> str:
+        """'autoencoder', 'classifier' or 'segmenter'."""
+        decoder = self.config.get('decoder')
+        if decoder is None:
+            return 'classifier'
+        return 'autoencoder' if decoder['num_classes'] is None else 'segmenter'
+
+    @cached_property
+    def pretrained_cfg(self) -> PretrainedCfg:
+        """timm's configuration, its weights to be read from this folder."""
+        self.config  # noqa: B018  (checked first: timm reads the file without)
+        try:
+            cfg, _, _ = load_model_config_from_path(self.folder)
+            cfg = {key: tuple(value) if isinstance(value, list) else value for key, value in cfg.items()}
+            found = PretrainedCfg(**{**cfg, 'file': str(self.folder / ENCODER), 'source': None})
+            channels, height, width = found.input_size
+            usable = (all(type(n) is int for n in (channels, height, width, found.num_classes))
+                      and min(channels, height, width) > 0 and found.num_classes >= 0 and found.crop_pct > 0
+                      and len(found.mean) == len(found.std) and sum(found.mean) >= 0 and min(found.std) > 0)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise self.error('config.json', f'pretrained_cfg is not as timm writes it ({error})') from error
+        if not usable:
+            raise self.error('config.json', 'pretrained_cfg has a size, a crop, mean and std, or num_classes that no '
+                                            'network can have')
+        return found
+
+    @property
+    def in_chans(self) -> int:
+        """Channels of the images that the network was made for."""
+        return self.pretrained_cfg.input_size[0]
+
+    def require(self, kind: str | None) -> None:
+        """Refuse a checkpoint that is not of the kind that is needed."""
+        if kind and self.kind != kind:
+            raise CheckpointError(f'{self.folder}: holds {_article(self.kind)}, not {_article(kind)}; '
+                                  '`scae list` shows which there are')
+
+    def require_architecture(self, architecture: str) -> None:
+        """Refuse a checkpoint that is of another architecture, or whose configuration cannot be used."""
+        if self.architecture != architecture:
+            raise self.error('config.json', f'is for {self.architecture}, not {architecture}')
+        self.pretrained_cfg  # noqa: B018  (checked by being read)
+
+    def verify(self, architecture: str) -> None:
+        """Check the configuration, that it is of ``architecture``, and the encoder's file."""
+        self.require_architecture(architecture)
+        self.tensors(ENCODER)
+
+
+def _describes_decoder(decoder: Any) -> bool:
+    if not isinstance(decoder, dict) or not {'shortcuts', 'num_classes'} <= decoder.keys():
+        return False
+    classes = decoder['num_classes']
+    return isinstance(decoder['shortcuts'], bool) and (classes is None or (type(classes) is int and classes > 0))
+
+
+def _article(kind: str) -> str:
+    return f'{"an" if kind[0] in "aeiou" else "a"} {kind}'
+
+
+def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
+    """The checkpoint in a folder of the user's own, to be checked against its ``manifest.json`` where there is one.
+
+    A folder that has the name of another checkpoint than its manifest was renamed, and is refused; one that is not
+    named ``scae_<architecture>.<tag>`` may hold any.
+    """
+    folder = Path(folder).expanduser()
+    if folder.name == ENCODER:
+        folder = folder.parent
+    own_name = Path(os.path.abspath(folder)).name
+    bare = Checkpoint(own_name, folder, {})
+    if not folder.is_dir():
+        raise bare.error('', f'is not a checkpoint\'s folder ({"a file" if folder.exists() else "not found"})')
+    if not (folder / 'manifest.json').is_file():
+        return bare
+    manifest = bare._parse('manifest.json')
+    name, files = manifest.get('name'), manifest.get('files')
+    if not isinstance(name, str) or not lists_files(files):
+        raise bare.error('manifest.json', f'does not say the name, and sha256 and bytes of each file, {ENCODER} too')
+    if own_name.startswith('scae_') and '.' in own_name and own_name != name:
+        raise bare.error('', f'holds {name}, as its manifest.json says; name the folder so')
+    return Checkpoint(name, folder, files, str(manifest.get('recipe', '')))
+
+
+def lists_files(files: Any) -> TypeGuard[Mapping[str, Mapping[str, Any]]]:
+    """Whether a manifest's ``files`` are sha256 and bytes of a checkpoint's files."""
+    return isinstance(files, dict) and ENCODER in files and all(
+        isinstance(entry, dict) and {'sha256', 'bytes'} <= entry.keys() for entry in files.values())
+
+
+def shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def misfit(have: Mapping[str, tuple[int, ...]], want: Mapping[str, tuple[int, ...]]) -> str:
+    """What does not fit between the shapes in a file and those of a model; empty where all does."""
+    wrong = sorted(key for key in want.keys() | have.keys() if want.get(key) != have.get(key))
+    return (f'does not fit the architecture: {wrong[0]} is {have.get(wrong[0], "missing")} in the file and '
+            f'{want.get(wrong[0], "unknown")} in the model ({len(wrong)} entries differ)') if wrong else ''

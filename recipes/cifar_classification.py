@@ -31,7 +31,7 @@ def main() -> None:
     with experiment(__doc__, 'torch/cifar10') as e:
         dataset = e.args.data.split('/')[-1]
         pretraining = e.pick(**PRETRAINING)
-        paper = PAPER[dataset]
+        paper = PAPER.get(dataset, ('', '', ''))
         train, test = e.images('train', 32), e.images('test', 32)
         arms = (
             Arm('random Gaussian', None, '', paper[0]),

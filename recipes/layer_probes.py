@@ -34,6 +34,7 @@ def main() -> None:
         labels, seed = e.pick(**LABELS_PER_CLASS), e.seeds[0]
         train = train.subset(train.per_class(labels, seed)[0], f'{labels} labels per class, seed {seed}')
         supervised, pretraining = e.pick(**SUPERVISED), e.pick(**PRETRAINING)
+        probing = e.pick(**PROBING).replace(seed=seed)
         nets = {
             'supervised': e.finetune(f'{ARCHITECTURE}.ft_cifar10_4k', None, train, supervised.replace(seed=seed), test,
                                      'supervised')}
@@ -42,7 +43,7 @@ def main() -> None:
             settings = pretraining.replace(shortcuts=shortcuts, seed=seed)
             nets[row] = e.pretrain(f'{ARCHITECTURE}.{tag}', train, settings, test)
         results = {
-            row: probe(checkpoint, train, test, e.pick(**PROBING), e.options(f'probes/{checkpoint.name}'))
+            row: probe(checkpoint, train, test, probing, e.options(f'probes/{checkpoint.name}'))
             for row, checkpoint in nets.items()}
         if e.world.is_main:
             report_probes(results, e.out)

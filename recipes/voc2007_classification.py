@@ -49,7 +49,8 @@ def main() -> None:
             Arm('pre-training', pretraining, 'dae_imagenet', '71.25'),
         )
         name = f'{ARCHITECTURE}.dae_ft_voc2007'
-        e.ship(e.compare(name, arms, e.pick(**FINETUNING), unlabelled, lambda seed: train, test))
+        tuning = e.pick(**FINETUNING)
+        e.ship(e.compare(name, arms, tuning, unlabelled, lambda seed: train, test, e.args.unlabelled))
 
 
 if __name__ == '__main__':

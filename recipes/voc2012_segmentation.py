@@ -42,10 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     smoke = ('masks', 40, ('background', *VOC_CLASSES))
     with experiment(__doc__, 'torch/voc2012', smoke=smoke, options=add_options) as e:
-        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
+        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING).replace(seed=e.seeds[0])
         unlabelled, train = e.images('train', size, e.args.unlabelled), e.images('train', size, masks=True)
         autoencoders = {
-            shortcuts: e.pretrain(f'{ARCHITECTURE}.{tag}', unlabelled, pretraining.replace(shortcuts=shortcuts))
+            shortcuts: e.pretrain(f'{ARCHITECTURE}.{tag}', unlabelled, pretraining.replace(shortcuts=shortcuts),
+                                  data=e.args.unlabelled)
             for shortcuts, tag in ((False, 'dae_noskip_imagenet'), (True, 'dae_imagenet'))}
         method: Checkpoint | None = None
         for row, init, shortcuts in STARTS:

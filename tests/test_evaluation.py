@@ -18,6 +18,7 @@ from scae_zoo.training.evaluation import (
     psnr,
     ten_crop_scores,
 )
+from scae_zoo.training.tasks import segmentation_loss
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -179,3 +180,16 @@ def test_ten_crops() -> None:
     torch.testing.assert_close(tenths, tenths.round(), atol=1e-3, rtol=0)
     assert 0 < tenths.mean() < 10
     assert torch.equal(ten_crop_scores(Means(), images, HALF, HALF, 8, batch_size=3), scores)
+
+
+def test_a_batch_without_counted_pixels_has_no_loss() -> None:
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((2, 4, 4), 255, dtype=torch.uint8))
+    loss.backward()
+    assert loss == 0
+    assert not logits.grad.any()
+
+
+def test_no_central_crop_of_smaller_images() -> None:
+    with pytest.raises(ValueError, match='30x40'):
+        central_crop(torch.zeros(1, 3, 30, 40), 32)

@@ -8,6 +8,8 @@ import pytest
 
 from scae_zoo import checkpoints, create_autoencoder, create_segmenter
 from scae_zoo.autoencoder import create_encoder
+from scae_zoo.training import sample_images
+from scae_zoo.training.sources import VOC_CLASSES
 
 CHECKOUT = Path(__file__).parents[1]
 RECIPES = sorted(path.stem for path in (CHECKOUT / 'recipes').glob('*.py'))
@@ -27,7 +29,7 @@ def test_smoke(recipe: str, tmp_path: Path) -> None:
     assert folders
     for folder in folders:
         checkpoint = checkpoints.open_folder(tmp_path / folder)
-        assert f'recipes/{recipe}.py --budget smoke --seeds 0' in checkpoint.recipe
+        assert f'recipes/{recipe}.py --budget smoke' in checkpoint.recipe
         weights = str(checkpoint.folder)
         if checkpoint.kind == 'autoencoder':
             create_autoencoder(checkpoint.architecture, weights=weights)
@@ -44,6 +46,18 @@ def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
     assert 'epoch 1' not in second.stdout
     assert '| pre-training |' in second.stdout
     assert second.stdout in first.stdout or first.stdout.endswith(second.stdout)
+
+
+def test_other_images_to_pretrain_on(tmp_path: Path) -> None:
+    sample_images.write_multi_label(tmp_path / 'voc', 40, 24, VOC_CLASSES)
+    sample_images.write_classes(tmp_path / 'unlabelled', 40, 12, ('a', 'b', 'c'))
+    result = run('voc2007_classification', tmp_path / 'out', '--data-dir', str(tmp_path / 'voc'),
+                 '--unlabelled', str(tmp_path / 'unlabelled'))
+    assert result.returncode == 0, result.stderr
+    folder = next((tmp_path / 'out').glob('*/scae_vgg16.dae_imagenet'))
+    recipe = (folder / 'recipe.yaml').read_text()
+    assert 'images: 12\n' in recipe
+    assert f'--unlabelled {tmp_path / "unlabelled"}' in recipe.replace('\n ', '')
 
 
 def test_data_of_the_users_own(tmp_path: Path) -> None:

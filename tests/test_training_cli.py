@@ -129,14 +129,18 @@ def test_tensorboard(data: Path, tmp_path: Path) -> None:
     (['finetune', 'DATA/train/cat', '--from', SHIPPED], 'labels'),
     (['segment', 'DATA', '--from', SHIPPED], 'images/'),
     (['segment', 'DATA', '--from', SHIPPED, '--init', 'random'], '--init random'),
+    (['finetune', 'DATA', '--from', SHIPPED, '--size', '32', '--crop', '36', '--pad', '2'], '--crop 36'),
+    (['finetune', 'MANY', '--from', SHIPPED, '--label-smoothing', '0.1'], '--label-smoothing'),
+    (['finetune', 'MANY', '--from', SHIPPED, '--mixup', '0.1'], '--mixup'),
     (['probe', SHIPPED, '--data', 'DATA/train/cat', '--test', 'DATA'], 'label'),
+    (['probe', SHIPPED, '--data', 'DATA/train'], '--test'),
     (['evaluate', SHIPPED, '--data', 'none'], 'none'),
 ])
 def test_refusals_are_one_line(
         args: list[str], text: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    args = [arg.replace('DATA', str(data / 'classes')) for arg in args]
+    args = [arg.replace('DATA', str(data / 'classes')).replace('MANY', str(data / 'many')) for arg in args]
     assert main(args) == 2
     captured = capsys.readouterr()
     assert captured.out == ''
@@ -145,6 +149,17 @@ def test_refusals_are_one_line(
     assert text in line
     assert captured.err.count('scae: error') == 1
     assert not [p for p in tmp_path.rglob('*') if p.suffix == '.safetensors']
+
+
+def test_another_test_set_is_another_run(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('pretrain', data / 'classes', *SMALL, '-o', pretrained, '--test', data / 'masks/test/images') == 2
+    assert 'test' in capsys.readouterr().err
+
+
+def test_a_tag_names_no_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run('pretrain', data / 'classes', '--tag', 'a/b')
+    assert '--tag' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('command', ['pretrain', 'finetune', 'segment', 'evaluate', 'probe'])

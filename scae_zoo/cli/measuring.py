@@ -21,7 +21,7 @@ from ..training.evaluation import (
 from ..training.finetuning import score
 from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
-from ..training.probing import Probing, probe
+from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions
 from ..training.settings import add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
@@ -33,6 +33,7 @@ from .options import (
     default_size,
     find_checkpoint,
     load_autoencoder,
+    test_data,
     whole_number,
 )
 
@@ -57,9 +58,9 @@ def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
 
 
 def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
-    images = _images(args, None).images
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
+    images = _images(args, default_size(cfg, None)).images
     result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
     print(f'{checkpoint.name}: {result.images} images, Gaussian noise of sigma {args.sigma} (of 255), clipped')
     for label, mean, pooled, ssim in (
@@ -99,6 +100,8 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
     cfg = model.encoder.pretrained_cfg
     names = cfg['label_names']
+    if args.size:
+        raise ValueError('--size: a segmenter is measured on images of their own size')
     pairs = islice(read_pairs(find_source(args.data, args.split, masks=True, root=args.root)), args.limit)
     result = mean_iou(model.to(device), pairs, len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
@@ -112,18 +115,24 @@ def probe_command(args: argparse.Namespace) -> int:
     settings = from_options(Probing, args)
     found = [find_checkpoint(name) for name in args.names]
     out = args.out or Path('runs/probes')
-    results = {}
+    test_images = test_data(args)
+    if test_images is None:
+        raise ValueError(f'{args.data}: has no split to measure on; give --test with images that are not trained on')
+    results: dict[str, list[LayerQuality]] = {}
     with world(args.device) as place:
         for checkpoint in found:
             size = args.size or default_size(checkpoint.pretrained_cfg.to_dict(), settings.crop)
             train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable)
-                           for data, split in ((args.data, args.split), (args.test or args.data, args.test_split)))
+                           for data, split in ((args.data, args.split), (test_images, args.test_split)))
             if args.labels_per_class:
                 train = train.subset(train.per_class(args.labels_per_class, settings.seed)[0],
                                      f'{args.labels_per_class} labels per class, seed {settings.seed}')
-            options = RunOptions(out / checkpoint.name, place, compile_model=args.compile,
+            name, number = checkpoint.name, 2
+            while name in results:  # another checkpoint of the same name
+                name, number = f'{checkpoint.name} ({number})', number + 1
+            options = RunOptions(out / name, place, compile_model=args.compile,
                                  save_seconds=args.save_seconds)
-            results[checkpoint.name] = probe(checkpoint, train, test, settings, options)
+            results[name] = probe(checkpoint, train, test, settings, options)
     if place.is_main:
         report_probes(results, out)
     return 0
@@ -152,10 +161,10 @@ def add_commands(command: Command) -> None:
                      help='checkpoints or architectures of `scae list`, or folders of checkpoints or runs')
     sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
     sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
-    sub.add_argument('--test', metavar='DATA', help='images to measure on (default: DATA)')
+    sub.add_argument('--test', metavar='DATA', help='images to measure on (default: the split of DATA beside SPLIT)')
     sub.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                      help='use only N images of each class, drawn by --seed (default: all)')
     add_options(sub.add_argument_group('hyper-parameters'), Probing())
     add_data_options(sub)
-    add_run_options(sub)
+    add_run_options(sub, tensorboard=False)

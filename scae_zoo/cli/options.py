@@ -30,10 +30,10 @@ class Command(Protocol):
     def __call__(self, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser: ...
 
 
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """An argument type: a whole number from ``minimum`` up."""
+def whole_number(minimum: int, maximum: int = 2 ** 63 - 1) -> Callable[[str], int]:
+    """An argument type: a whole number from ``minimum`` up, and at most what torch takes."""
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < minimum:
+        if not text.isdecimal() or not minimum <= int(text) <= maximum:
             raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {minimum} up')
         return int(text)
 
@@ -90,7 +90,14 @@ def add_test_options(parser: argparse.ArgumentParser, default: str) -> None:
     group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def tag(text: str) -> str:
+    """An argument type: what comes after the architecture in a checkpoint's name."""
+    if not re.fullmatch(r'[A-Za-z0-9_-]+', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is no tag: letters, digits, _ and - only')
+    return text
+
+
+def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -> None:
     """How a run is done, none of which changes its result."""
     group = parser.add_argument_group('run')
     group.add_argument('-o', '--out', metavar='DIR', type=Path,
@@ -99,7 +106,8 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     group.add_argument('--compile', action='store_true',
                        help='use torch.compile: faster once it is warm; needs a C++ compiler')
-    group.add_argument('--tensorboard', action='store_true', help='write scalars and pictures for TensorBoard')
+    if tensorboard:
+        group.add_argument('--tensorboard', action='store_true', help='write scalars and pictures for TensorBoard')
     group.add_argument('--save-seconds', type=float, default=SAVE_SECONDS,
                        help='seconds between saved states within a pass (default: %(default)s)')
 
@@ -140,4 +148,5 @@ def test_data(args: argparse.Namespace) -> str | None:
     if folder.is_dir():
         beside = split_folder(folder, args.test_split)
         return args.data if beside and beside != split_folder(folder, args.split) else None
-    return args.data if args.data.startswith('torch/') else None
+    # of a named set only beside its own training split: what another one shares with the test split is not known here
+    return args.data if args.data.startswith('torch/') and args.split == 'train' else None

@@ -27,6 +27,7 @@ from .options import (
     load_test_images,
     run_options,
     share,
+    tag,
     test_data,
     whole_number,
 )
@@ -155,7 +156,8 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
 def _add_options(parser: argparse.ArgumentParser, settings: Settings, test_default: str) -> None:
     parser.add_argument('--split', default='train', help='split of DATA to train on, where it has some '
                                                          '(default: %(default)s)')
-    parser.add_argument('--tag', help="the checkpoint's name after the architecture's (default: made from DATA's name)")
+    parser.add_argument('--tag', type=tag,
+                        help="the checkpoint's name after the architecture's (default: made from DATA's name)")
     add_options(parser.add_argument_group('hyper-parameters'), settings)
     add_data_options(parser)
     add_test_options(parser, test_default)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -48,7 +49,8 @@ def world(device: str | None = None) -> Iterator[World]:
     if size == 1:
         yield World(0, 1, chosen)
         return
-    dist.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo')
+    # the others wait while the main process measures, which may take longer than torch's own limit
+    dist.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=timedelta(days=1))
     try:
         yield World(rank, size, chosen)
     finally:

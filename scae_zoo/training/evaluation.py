@@ -93,7 +93,10 @@ def denoising_quality(
 
 
 def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle ``size`` x ``size`` pixels of N x C x H x W images."""
+    """The middle ``size`` x ``size`` pixels of N x C x H x W images, which must be at least as large."""
+    if size > min(images.shape[-2:]):
+        raise ValueError(f'images of {images.shape[-2]}x{images.shape[-1]} have no central crop of {size} pixels; '
+                         'give a larger --size or a smaller --crop')
     top, left = ((side - size) // 2 for side in images.shape[-2:])
     return images[..., top:top + size, left:left + size]
 
@@ -130,7 +133,8 @@ def accuracy(output: torch.Tensor, targets: torch.Tensor) -> float:
 
 
 def average_precisions(scores: torch.Tensor, targets: torch.Tensor) -> list[float]:
-    """Average precision of each class in percent, as the VOC classification protocol has it.
+    """Average precision of each class in percent: the area under its precision-recall curve, as scikit-learn and the
+    code that Context Encoder's figures come from (philkr/voc-classification) have it; not VOC 2007's mean of 11 points.
 
     Args:
         scores: N x K.

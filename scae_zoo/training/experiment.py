@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shlex
 import shutil
 import statistics
 import sys
@@ -95,18 +96,22 @@ class Experiment:
         folder = self.args.data_dir
         if folder is None or Path(data).is_dir():
             return data, None
-        return (str(folder), None) if split_folder(folder, 'train') else (data, folder)
+        if self.makes_images or (data == self.args.data and split_folder(folder, 'train')):
+            return str(folder), None
+        return data, folder
 
-    def options(self, run: str) -> RunOptions:
-        seeds = ' '.join(map(str, self.seeds))
+    def options(self, run: str, data: str | None = None) -> RunOptions:
+        given = [option for option in sys.argv[1:] if option != '--ship']
+        budget = [] if '--budget' in given else ['--budget', self.budget]
         return RunOptions(
-            self.out / run, self.world, command=f'python recipes/{self.name}.py --budget {self.budget} --seeds {seeds}',
-            dataset=self.args.data.split('/')[-1], budget=self.budget, compile_model=self.args.compile)
+            self.out / run, self.world, command=shlex.join(['python', f'recipes/{self.name}.py', *budget, *given]),
+            dataset=(data or self.args.data).split('/')[-1], budget=self.budget, compile_model=self.args.compile)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
-                 run: str = '') -> Checkpoint:
-        """Pre-train in the sub-folder ``run``, or take what an earlier start of the recipe made there."""
-        return pretrain(name, images, settings, self.options(run or name), test)
+                 run: str = '', data: str | None = None) -> Checkpoint:
+        """Pre-train in the sub-folder ``run``, or take what an earlier start of the recipe made there; ``data`` names
+        the images, where they are not the recipe's own."""
+        return pretrain(name, images, settings, self.options(run or name, data), test)
 
     def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,
                  run: str) -> Checkpoint:
@@ -132,7 +137,7 @@ class Experiment:
             unlabelled: ImageSet,
             labelled: Callable[[int], ImageSet],
             test: ImageSet,
-            unseen: ImageSet | None = None,
+            unlabelled_data: str | None = None,
     ) -> list[Checkpoint]:
         """A table: each arm is pre-trained once, by the first seed, and fine-tuned with each seed's labels.
 
@@ -143,7 +148,7 @@ class Experiment:
             unlabelled: What all arms are pre-trained on.
             labelled: The labelled images for a seed.
             test: What the figures are measured on.
-            unseen: Images that the auto-encoders are measured on, where others than ``test``.
+            unlabelled_data: What they are called, where they are not the recipe's own.
 
         Returns:
             Of each pre-trained arm the auto-encoder, and last the method's classifier, by the first seed.
@@ -154,7 +159,7 @@ class Experiment:
             source = None
             if arm.pretraining is not None:
                 settings = arm.pretraining.replace(seed=self.seeds[0])
-                source = self.pretrain(f'{architecture}.{arm.tag}', unlabelled, settings, unseen or test)
+                source = self.pretrain(f'{architecture}.{arm.tag}', unlabelled, settings, test, data=unlabelled_data)
                 made.append(source)
             for seed in self.seeds:
                 run = f'{arm.tag or "scratch"}-seed{seed}'

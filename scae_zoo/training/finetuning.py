@@ -89,15 +89,20 @@ def finetune(
     if test is not None and test.classes != train.classes:
         raise ValueError(f'the classes of the test images differ from those of training: '
                          f'{", ".join(sorted(set(test.classes) ^ set(train.classes)))[:200]}')
+    if train.multi_label and settings.label_smoothing:
+        raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)
     encoder = create_classifier(name.partition('.')[0], source, len(train.classes), settings)
     cfg = encoder.pretrained_cfg
     crop = settings.crop or cfg['input_size'][-1]
+    if crop > min(train.images.shape[-2:]):
+        height, width = train.images.shape[-2:]
+        raise ValueError(f'--crop {crop} does not fit into images of {height}x{width}; give a larger --size')
     world = options.world
     random_crop = RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale))
     batches = Batches(train, settings.batch_size, random_crop, _Prepare(settings, cfg, train), world.device,
                       settings.seed, world.rank, world.size)
-    config = configuration(name, train, settings, source)
+    config = configuration(name, train, settings, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         every = max(1, settings.epochs // 5)
 
@@ -118,7 +123,7 @@ def finetune(
                 assert isinstance(trained, ScaeEncoder)
                 configure(trained, train, crop, labelled=True)
                 metrics, figures = _measure(trained, test, crop)
-                finish(options, name, trained, None, kind='classifier', settings=settings, data=train, source=source,
+                finish(options, name, trained, None, kind='classifier', config=config,
                        summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),
                        metrics=metrics, figures=figures)
     return open_folder(options.out / name)
@@ -190,7 +195,8 @@ def _measure(
         result = mean_average_precision(precisions)
         metrics: dict[str, Any] = {
             'mean_average_precision': {'value': result, 'images': len(test), 'crops': 10, 'seed': 0},
-            'average_precision': dict(zip(test.classes, precisions, strict=True))}
+            'average_precision': {name: None if value != value else value  # NaN is no JSON
+                                  for name, value in zip(test.classes, precisions, strict=True)}}
         return metrics, [{'type': 'mean_average_precision', 'name': f'mAP on {len(test)} images, 10 crops (%)',
                           'value': round(result, 2)}]
     result, flipped = (score(model, test, cfg, crop, flip_average=flip) for flip in (False, True))

@@ -78,7 +78,8 @@ def pretrain(
     world = options.world
     batches = Batches(images, settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
                       settings.seed, world.rank, world.size)
-    with running(options, configuration(name, images, settings, None)) as run, tensorboard_writer(options) as writer:
+    config = configuration(name, images, settings, test=test)
+    with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:
             if writer is not None:
                 _draw(writer, row, trained, batches, mean, std)
@@ -91,9 +92,8 @@ def pretrain(
                 assert isinstance(trained, Scae)
                 configure(trained.encoder, images, crop, labelled=False)
                 metrics, figures = _measure(trained, test)
-                finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', settings=settings,
-                       data=images, source=None, summary=_summary(images, settings, crop, options.budget),
-                       metrics=metrics, figures=figures)
+                finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', config=config,
+                       summary=_summary(images, settings, crop, options.budget), metrics=metrics, figures=figures)
     return open_folder(options.out / name)
 
 

@@ -172,9 +172,9 @@ def probe(
         'probed': {'name': checkpoint.name, 'sha256': hashlib.sha256(checkpoint.read(ENCODER)).hexdigest()[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings)}
     with running(options, config) as run:
-        fit(ProbingTask(model, world.device), batches, settings, run, world,
-            compile_model=options.compile_model, save_seconds=options.save_seconds)
-    return _measure(model, train, test, crop)
+        trained = fit(ProbingTask(model, world.device), batches, settings, run, world,
+                      compile_model=options.compile_model, save_seconds=options.save_seconds)
+    return _measure(cast(Probes, trained), train, test, crop)
 
 
 @torch.inference_mode()

@@ -47,13 +47,19 @@ class RunOptions:
     save_seconds: float = SAVE_SECONDS
 
 
-def configuration(name: str, data: ImageSet, settings: Settings, source: Checkpoint | None) -> dict[str, Any]:
+def configuration(
+        name: str,
+        data: ImageSet,
+        settings: Settings,
+        source: Checkpoint | None = None,
+        test: ImageSet | None = None,
+) -> dict[str, Any]:
     """All that a run's result depends on, to tell a run that goes on from another one."""
     start = None if source is None else {
         'name': source.name, 'sha256': {f: entry['sha256'][:16] for f, entry in sorted(source.files.items())
                                         if f.endswith('.safetensors')}}
     return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': start,
-            **dataclasses.asdict(settings)}
+            'test': test.identity if test else None, **dataclasses.asdict(settings)}
 
 
 def is_finished(options: RunOptions, name: str) -> bool:
@@ -143,9 +149,7 @@ def finish(
         decoder: ScaeDecoder | None,
         *,
         kind: str,
-        settings: Settings,
-        data: ImageSet,
-        source: Checkpoint | None,
+        config: dict[str, Any],
         summary: str,
         metrics: dict[str, Any],
         figures: Sequence[dict[str, Any]],
@@ -156,7 +160,7 @@ def finish(
     recipe = {
         'command': options.command,
         **({'budget': options.budget} if options.budget else {}),
-        **configuration(name, data, settings, source),
+        **config,
         **describe_environment(options.world.device),
     }
     encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': split_name(name)[1], 'num_classes': encoder.num_classes}

@@ -113,8 +113,8 @@ def segment(
                 assert isinstance(trained, ScaeSegmenter)
                 configure(trained.encoder, train, crop, labelled=True)
                 metrics, figures = _measure(trained, test, train.classes)
-                finish(options, name, trained.encoder, trained.decoder, kind='segmenter', settings=settings,
-                       data=train, source=source, metrics=metrics, figures=figures,
+                finish(options, name, trained.encoder, trained.decoder, kind='segmenter', config=config,
+                       metrics=metrics, figures=figures,
                        summary=supervised_summary('Segmenter', train, source, settings.epochs, options.budget))
     return open_folder(options.out / name)
 

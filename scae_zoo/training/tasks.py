@@ -17,7 +17,8 @@ def reconstruction_loss(output: torch.Tensor, clean: torch.Tensor) -> torch.Tens
 
 def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Cross-entropy a pixel, of N x K x H x W logits and N x H x W class indices, 255 not counted."""
-    return F.cross_entropy(logits.float(), masks.long(), ignore_index=IGNORED)
+    loss = F.cross_entropy(logits.float(), masks.long(), ignore_index=IGNORED, reduction='sum')
+    return loss / (masks != IGNORED).sum().clamp(min=1)  # a batch may have no counted pixel at all
 
 
 def multi_label_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

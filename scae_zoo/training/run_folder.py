@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 CONFIG, STATE, LOG = 'run.json', 'state.safetensors', 'log.jsonl'
 
@@ -36,12 +36,10 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         sync(partial)
         os.replace(partial, path)
         sync(path.parent)
-    except (OSError, SafetensorError) as error:
-        # the safetensors writer wraps the system's error in its own
-        reason = getattr(error, 'strerror', None) or str(error)
+    except OSError as error:
         kept = ' the last state is kept;' if path.exists() else ''
         raise TrainingError(
-            f'{path}: cannot be written ({reason});{kept} make room, then run the same command') from None
+            f'{path}: cannot be written ({error.strerror});{kept} make room, then run the same command') from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -112,7 +110,8 @@ class RunFolder:
         _write_whole(self.folder / LOG, lambda p: p.write_text(rows))
         stored = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         metadata = {'record': json.dumps(record), 'checksum': str(_checksum(stored))}
-        _write_whole(self.folder / STATE, lambda p: save_file(stored, p, metadata=metadata))
+        # not by save_file: that writes by way of a file of its own, which a kill would leave behind
+        _write_whole(self.folder / STATE, lambda p: p.write_bytes(save(stored, metadata)))
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         path = self.folder / STATE

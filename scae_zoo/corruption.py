@@ -10,7 +10,8 @@ _NUMBER = r'([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)'
 
 
 def _per_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    return torch.tensor(values, device=like.device, dtype=like.dtype).view(-1, 1, 1)
+    # made on the CPU and sent without waiting: else each step would wait until the GPU is done with all before
+    return torch.tensor(values, dtype=like.dtype).view(-1, 1, 1).to(like.device, non_blocking=True)
 
 
 @dataclass(frozen=True)

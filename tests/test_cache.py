@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from scae_zoo.training.cache import Sample, Source, load
 from scae_zoo.training.sources import load_images
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +123,17 @@ def test_identity(cache: Path, tmp_path: Path) -> None:
     assert load_images(str(tmp_path / 'a' / 'images'), size=24).identity != here.identity
     write_images(tmp_path / 'c' / 'images', 3)
     assert load_images(str(tmp_path / 'c' / 'images'), size=20).identity != here.identity
+
+
+def test_decoded_in_parallel(cache: Path) -> None:
+    """Each of these images can be read only while the other one is."""
+    both = threading.Barrier(2, timeout=30)
+
+    def image() -> Image.Image:
+        both.wait()
+        return Image.new('RGB', (4, 4))
+
+    assert len(load(Source([Sample(name, image) for name in 'ab'], 2, (), 'two'), None)) == 2
 
 
 def test_squares(cache: Path, tmp_path: Path) -> None:

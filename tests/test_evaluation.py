@@ -190,6 +190,25 @@ def test_a_batch_without_counted_pixels_has_no_loss() -> None:
     assert not logits.grad.any()
 
 
-def test_no_central_crop_of_smaller_images() -> None:
-    with pytest.raises(ValueError, match='30x40'):
-        central_crop(torch.zeros(1, 3, 30, 40), 32)
+def test_no_crop_of_smaller_images() -> None:
+    images = torch.zeros(1, 3, 30, 40, dtype=torch.uint8)
+    with pytest.raises(ValueError, match='images of 30x40 have no crop of 32 pixels; give a larger --size'):
+        central_crop(images, 32)
+    with pytest.raises(ValueError, match='images of 30x40 have no crop of 32 pixels'):
+        ten_crop_scores(Means(), images, HALF, HALF, 32)
+
+
+def test_large_images_are_measured_a_few_at_a_time() -> None:
+    """A network's features of 250 photographs would fill the memory."""
+    seen = []
+
+    class Watched(Means):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(x.numel() // 3)
+            return super().forward(x)
+
+    images = torch.zeros(40, 3, 256, 256, dtype=torch.uint8)
+    logits(Watched(), images, HALF, HALF, crop=256)
+    ten_crop_scores(Watched(), images[:5], HALF, HALF, 256)
+    assert max(seen) <= 2 ** 21
+    assert sum(seen) == (40 + 50) * 256 ** 2

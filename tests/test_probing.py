@@ -101,6 +101,12 @@ def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert len(picture.convert('RGB').getcolors(10 ** 6)) > 20
 
 
+def test_report_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    with pytest.raises(ValueError, match=r'file/out: cannot be written \(Not a directory\)'):
+        report_probes({'a': []}, tmp_path / 'file' / 'out')
+
+
 def test_feature_maps(tmp_path: Path) -> None:
     """A row an image; a column for it and for each map."""
     encoder = create_encoder('scae_springenberg9', open_run_or_checkpoint(WEIGHTS / SHIPPED))

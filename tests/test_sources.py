@@ -209,10 +209,11 @@ def encoded(value: int, kind: str = 'PNG') -> bytes:
 def test_hugging_face_imagenet(tmp_path: Path, names: list[str] | None) -> None:
     """Its classes are known by WordNet id, so that some can be chosen."""
     folder = tmp_path / 'imagenet-1k'
-    write_parquet(folder, [encoded(10), encoded(20), encoded(30)], [999, 0, 5], names)
+    write_parquet(folder, [encoded(10), b'never decoded', encoded(30)], [999, 0, 5], names)
     source = find_source(f'hfds/{folder}', root=tmp_path / 'root')
     assert source.classes == tuple(WORDNET)
     images = load(only(source, [WORDNET[5], WORDNET[999]]), None)
+    assert only(source, [WORDNET[5]]).total == 1
     assert images.classes == (WORDNET[5], WORDNET[999])
     assert values(images) == [10, 30]
     assert labels(images) == [1, 0]
@@ -236,11 +237,19 @@ def test_hugging_face_without_labels(tmp_path: Path) -> None:
     assert images.targets is None
 
 
-def write_shard(path: Path, samples: list[tuple[bytes, int]]) -> None:
+def test_some_without_labels(tmp_path: Path) -> None:
+    """Then there are none."""
+    write_parquet(tmp_path / 'set', [encoded(10), encoded(20)], [3, -1], None)
+    images = load_images(f'hfds/{tmp_path}/set', size=None, root=tmp_path / 'root')
+    assert values(images) == [10, 20]
+    assert images.targets is None
+
+
+def write_shard(path: Path, samples: list[tuple[bytes, int | str | None]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, 'w') as tar:
         for i, (image, label) in enumerate(samples):
-            for kind, data in (('png', image), ('cls', str(label).encode())):
+            for kind, data in (('png', image), *(() if label is None else (('cls', str(label).encode()),))):
                 entry = tarfile.TarInfo(f'{i:04}.{kind}')
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
@@ -255,16 +264,32 @@ def test_webdataset(tmp_path: Path) -> None:
     assert values(images) == [10, 20, 30]
     assert labels(images) == [3, 999, 0]
     assert images.classes == tuple(WORDNET)
+    assert load_images('wds/mine', 'train-{0..0}.tar', size=None, root=tmp_path).classes == tuple(map(str, range(1000)))
+    write_shard(tmp_path / 'train-0.tar', [(b'never decoded', 3), (encoded(20), 999), (encoded(30), 0)])
     one = load(only(find_source('wds/imagenet-1k', root=tmp_path), [WORDNET[999]]), None)
     assert values(one) == [20]
-    assert load_images('wds/mine', 'train-{0..0}.tar', size=None, root=tmp_path).classes == tuple(map(str, range(1000)))
+
+
+def test_webdataset_labels(tmp_path: Path) -> None:
+    write_shard(tmp_path / 'train-0.tar', [(encoded(10), None), (encoded(20), None)])
+    images = load_images('wds/x', size=None, root=tmp_path)
+    assert values(images) == [10, 20]
+    assert images.targets is None
+    write_shard(tmp_path / 'train-0.tar', [(encoded(10), 'cat')])
+    refused('wds/x', 'wds/x 0000: its label cannot be read as a number', root=tmp_path)
 
 
 def test_webdataset_unreadable(tmp_path: Path) -> None:
     write_shard(tmp_path / 'train-0.tar', [(encoded(10), 0), (encoded(20)[:50], 1)])
-    with pytest.raises(ValueError, match='wds/x train 2: 1 images are missing or cannot be read; 1 such files of 2'):
+    with pytest.raises(ValueError, match=r'wds/x 0001: .*truncated.*; 1 such files of 2 are'):
         load_images('wds/x', size=None, root=tmp_path)
     assert values(load_images('wds/x', size=None, root=tmp_path, max_unreadable=0.5)) == [10]
+    write_shard(tmp_path / 'train-0.tar', [(encoded(10), 0), (encoded(20), 1)])
+    with (tmp_path / 'train-0.tar').open('r+b') as shard:
+        shard.truncate(2700)
+    fault = 'wds/x train 2: 1 images are missing or cannot be read; 1 such files of 2'
+    with pytest.warns(UserWarning, match='unexpected end of data'):
+        refused('wds/x', fault, root=tmp_path)
 
 
 def test_flat_folder(tmp_path: Path) -> None:
@@ -360,6 +385,7 @@ def test_empty_folders(tmp_path: Path) -> None:
     refused(tmp_path, f'{tmp_path}: no image in this folder or below it')
     refused(tmp_path / 'none', 'none: is neither a folder nor a data set')
     save(tmp_path / 'cat' / '0.png', 0)
+    save(tmp_path / 'dog_big' / '0.png', 0)
     (tmp_path / 'dog' / 'deep').mkdir(parents=True)
     (tmp_path / 'dog' / 'notes.txt').touch()
     refused(tmp_path, 'dog: is a class without images; add some, or remove the folder')

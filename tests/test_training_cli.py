@@ -49,6 +49,17 @@ def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[st
     assert 'scae pretrain' in capsys.readouterr().out
 
 
+def test_stream(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path / 'cache'))
+    out = tmp_path / 'out'
+    args = ['pretrain', data / 'classes' / 'train', '--stream', *SMALL, '-o', out]
+    assert run(*args) == 0
+    checkpoint = checkpoints.open_folder(out / 'scae_springenberg9.dae_train')
+    assert 'streamed' in checkpoint.read('recipe.yaml').decode()
+    assert checkpoint.config['pretrained_cfg']['crop_pct'] == 29 / 32
+    assert not (tmp_path / 'cache').exists()  # nothing was decoded into it
+
+
 def test_finetune_and_evaluate(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / 'run'
     assert run('finetune', data / 'classes', '--from', pretrained, '--labels-per-class', '4', '--validation', '0.25',

@@ -47,7 +47,9 @@ def _run(argv: Sequence[str] | None) -> int:
     args.argv = sys.argv[1:] if argv is None else argv
     try:
         return args.run(args)
-    except (CheckpointError, TrainingError, ValueError) as error:
+    except BrokenPipeError:
+        raise
+    except (CheckpointError, TrainingError, ValueError, OSError) as error:  # such as a folder that may not be read
         print(f'scae: error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

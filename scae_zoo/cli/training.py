@@ -15,6 +15,7 @@ from ..training.runs import RunOptions
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
+from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,
     Command,
@@ -73,7 +74,8 @@ def pretrain_command(args: argparse.Namespace) -> int:
     cfg = _configuration(args.model, None)
     size = args.size or default_size(cfg, settings.crop)
     with run_options(args, name) as options:
-        images = _train_images(args, size)
+        images = ImageStream(find_source(args.data, args.split, root=args.root), size, args.max_unreadable) \
+            if args.stream else _train_images(args, size)
         checkpoint = pretrain(name, images, settings, options, load_test_images(args, size))
         return _report(checkpoint, options, f'next: scae finetune LABELLED_IMAGES --from {options.out}')
 
@@ -122,6 +124,9 @@ def add_commands(command: Command) -> None:
     sub.add_argument('data', metavar='DATA', help=f'{DATA_HELP}; labels are not looked at')
     sub.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
                      help='architecture (default: %(default)s)')
+    sub.add_argument('--stream', action='store_true',
+                     help='decode the images anew each time, by a process a core, where they fit neither memory nor '
+                          'the cache on the disk; not for wds/')
     _add_options(sub, Pretraining(), 'the split beside the training split, if any')
 
     sub = command('finetune', finetune_command, (

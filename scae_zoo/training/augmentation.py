@@ -181,6 +181,8 @@ class Mix:
             x: N x C x H x W.
             targets: N x K, shares of the classes.
         """
+        if not (self.mixup or self.cutmix):
+            return x, targets
         n, _, height, width = x.shape
         partner = torch.randperm(n, device=x.device, generator=generator)
         cut = torch.rand(n, device=x.device, generator=generator) < (

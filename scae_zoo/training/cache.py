@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -30,7 +30,8 @@ MAX_UNREADABLE = 0.01
 
 
 class Sample(NamedTuple):
-    """An image with its name; its file, its bytes or itself; its label or labels, and its mask's file."""
+    """An image with its name; its file, its bytes or itself, or what gives one of these when it is called; its label
+    or labels, and its mask's file."""
 
     name: str
     image: Any
@@ -43,18 +44,23 @@ class Source:
     """Where the images of a set come from.
 
     Args:
-        samples: Starts a pass over them.
+        samples: All of them in a list; or something that can be gone through, again and again, from front to back.
         total: How many there are, where that is known beforehand.
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
         version: Changes when the data changes in place.
     """
 
-    samples: Callable[[], Iterable[Sample]]
+    samples: Iterable[Sample]
     total: int | None
     classes: tuple[str, ...]
     identity: str
     version: str = ''
+
+    @property
+    def labelled(self) -> bool:
+        """Whether each image is known to have a label."""
+        return isinstance(self.samples, list) and all(sample.label is not None for sample in self.samples)
 
 
 def cache_folder() -> Path:
@@ -89,7 +95,7 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
             f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
             f'in ${ENVIRONMENT}') from None
     index = json.loads((folder / 'index.json').read_text())
-    _check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
+    check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
     images = np.memmap(folder / 'images', np.uint8, 'c', shape=tuple(index['shape']))  # 'c': changes stay in memory
     targets: np.ndarray | None = None
     if index['masks']:
@@ -124,7 +130,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                     unreadable.append(str(result))
                     tqdm.write(f'left out: {result}', file=sys.stderr)
                     if source.total:
-                        _check_unreadable(unreadable, source.total, max_unreadable)
+                        check_unreadable(unreadable, source.total, max_unreadable)
                     continue
                 pixels, mask = result
                 if shape is None:
@@ -140,10 +146,10 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                 labels.append(sample.label)
         missing = (source.total or 0) - len(labels) - len(unreadable)  # timm's readers drop what they cannot read
         unreadable += [f'{source.identity}: {missing} images are missing or cannot be read'] * missing
-        _check_unreadable(unreadable, len(labels) + len(unreadable), max_unreadable)
+        check_unreadable(unreadable, len(labels) + len(unreadable), max_unreadable)
         if shape is None:
             raise ValueError(f'{source.identity}: has no image')
-        if labels[0] is not None:
+        if None not in labels:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
         index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unreadable': unreadable}
@@ -156,7 +162,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_unreadable(unreadable: list[str], total: int, share: float) -> None:
+def check_unreadable(unreadable: list[str], total: int, share: float) -> None:
+    """Refuse images of which too many cannot be read."""
     if len(unreadable) > share * total:
         raise ValueError(
             f'{unreadable[0]}; {len(unreadable)} such files of {total} are more than {share:.1%}: replace or remove '
@@ -171,8 +178,8 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
     waiting: deque[tuple[Sample, Future[Decoded | ImageError]]] = deque()
     with ThreadPoolExecutor() as pool, tqdm(
             total=source.total, desc='decoding', unit=' images', disable=None, mininterval=1) as progress:
-        for sample in source.samples():
-            waiting.append((sample, pool.submit(_decode, sample, size)))
+        for sample in source.samples:
+            waiting.append((sample, pool.submit(decode, sample, size)))
             if len(waiting) > 64:
                 progress.update()
                 first, future = waiting.popleft()
@@ -182,16 +189,27 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
             yield sample, future.result()
 
 
-def _decode(sample: Sample, size: int | None) -> Decoded | ImageError:
-    image: Any = BytesIO(sample.image) if isinstance(sample.image, bytes) else sample.image
+def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | ImageError:
+    """An image's pixels, H x W x 3 uint8, and its mask, H x W uint8; or what is wrong with it.
+
+    Args:
+        sample: The image.
+        size: What its shorter side is scaled to, in pixels; None: it stays as it is.
+        longest: How many times longer the other side may be; of one that is longer still, the middle is taken.
+    """
+    image: Any = sample.image
     try:
+        if callable(image):
+            image = image()
+        if isinstance(image, bytes):
+            image = BytesIO(image)
         pixels = to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image)
         mask = None if sample.mask is None else open_mask(sample.mask, pixels.shape[:2])
     except ImageError as error:
         return ImageError(str(error).replace(str(image), sample.name))
     if size is not None:
-        pixels = _square(pixels, size, Image.Resampling.BICUBIC)
-        mask = None if mask is None else _square(mask, size, Image.Resampling.NEAREST)
+        pixels = _scaled(pixels, size, longest, Image.Resampling.BICUBIC)
+        mask = None if mask is None else _scaled(mask, size, longest, Image.Resampling.NEAREST)
     return pixels, mask
 
 
@@ -217,11 +235,12 @@ def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     return mask.astype(np.uint8)
 
 
-def _square(pixels: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
-    height, width = pixels.shape[:2]
-    if (height, width) == (size, size):
-        return pixels
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(Image.fromarray(pixels).resize((size, size), resampling, box=box))
+def _scaled(pixels: np.ndarray, size: int, longest: float, resampling: Image.Resampling) -> np.ndarray:
+    shorter = min(pixels.shape[:2])
+    height, width = (min(side, round(longest * shorter)) for side in pixels.shape[:2])
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    if shorter == size:
+        return pixels[top:top + height, left:left + width]
+    scaled = round(width * size / shorter), round(height * size / shorter)
+    box = (left, top, left + width, top + height)
+    return np.array(Image.fromarray(pixels).resize(scaled, resampling, box=box))

@@ -1,8 +1,10 @@
 """Image sets as one uint8 tensor, on the device or memory-mapped, and the batches that training takes from them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,13 +38,26 @@ class ImageSet:
     def multi_label(self) -> bool:
         return self.targets is not None and self.targets.ndim == 2
 
+    @property
+    def side(self) -> int:
+        """The images' shorter side in pixels."""
+        return min(self.images.shape[-2:])
+
+    def batches(self, *args: Any) -> 'BaseBatches':
+        """Batches of them; the arguments are those of ``BaseBatches`` from ``batch_size`` on."""
+        return Batches(self, *args)
+
     def subset(self, index: torch.Tensor, name: str) -> 'ImageSet':
         """The images of an index, copied; ``name`` says which they are."""
         targets = None if self.targets is None else self.targets[index]
         return replace(self, images=self.images[index], targets=targets, identity=f'{self.identity} {name}')
 
     def first(self, n: int | None) -> 'ImageSet':
-        return self if n is None or n >= len(self) else self.subset(torch.arange(n), f'first {n}')
+        """The first ``n`` images, not copied."""
+        if n is None or n >= len(self):
+            return self
+        targets = None if self.targets is None else self.targets[:n]
+        return replace(self, images=self.images[:n], targets=targets, identity=f'{self.identity} first {n}')
 
     def per_class(self, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices of ``n`` images of each class, drawn by ``seed``, and of all others.
@@ -53,9 +68,10 @@ class ImageSet:
         if self.targets is None or self.targets.ndim != 1:
             raise ValueError('a number of labels per class needs images with one label each')
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        targets = self.targets[order]
         chosen = []
         for index, name in enumerate(self.classes):
-            members = order[self.targets[order] == index]
+            members = order[targets == index]
             if len(members) < n:
                 raise ValueError(f'class {name!r} has {len(members)} images, fewer than the {n} labels asked for')
             chosen.append(members[:n])
@@ -70,11 +86,14 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-class Batches:
-    """Batches of an image set, cropped on the device that holds it; each is a function of (seed, epoch, step) alone.
+class BaseBatches(ABC):
+    """Batches of crops that are each a function of (seed, epoch, step) alone, so that a run that was killed goes on
+    with the very batches it would have had.
 
     Args:
-        data: The images. They are moved to the device where they take less than half of its free memory.
+        images: How many images there are.
+        height: Their height, or the least one, in pixels.
+        width: Likewise.
         batch_size: Images a step over all processes.
         crop: Draws the crops.
         prepare: Makes (input, target) of uint8 crops, their targets and a generator, on the device.
@@ -84,7 +103,57 @@ class Batches:
         world_size: How many parts there are.
 
     Raises:
-        ValueError: There are no images, or fewer than processes, or the batch cannot be split.
+        ValueError: There are no images, or fewer than processes, or the batch cannot be split, or crops do not fit.
+    """
+
+    def __init__(
+            self,
+            images: int,
+            height: int,
+            width: int,
+            batch_size: int,
+            crop: RandomCrop,
+            prepare: Prepare,
+            device: torch.device,
+            seed: int,
+            rank: int,
+            world_size: int,
+    ) -> None:
+        batch_size = min(batch_size, images // world_size * world_size)
+        if batch_size < 1:
+            raise ValueError(f'{images} images are not enough for {world_size} processes')
+        if batch_size % world_size:
+            raise ValueError(f'--batch-size {batch_size} cannot be split over {world_size} processes')
+        if crop.size > min(height, width) + 2 * crop.pad:
+            raise ValueError(f'crops of {crop.size} pixels do not fit into images of {height}x{width}')
+        self.total, self.batch_size = images, batch_size
+        self.crop, self.prepare, self.device = crop, prepare, device
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+
+    def __len__(self) -> int:
+        """Steps an epoch; what is left of the images at its end waits for another epoch's order."""
+        return self.total // self.batch_size
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batches of an epoch from ``first_step`` on, as (input, target)."""
+        order = torch.randperm(self.total, generator=torch.Generator().manual_seed(seed_of(self.seed, epoch)))
+        order = order[:len(self) * self.batch_size].view(len(self), self.world_size, -1)[:, self.rank]
+        steps = range(first_step, len(self))
+        for step, (images, targets) in zip(steps, self._drawn(epoch, steps, order), strict=True):
+            generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, epoch, step, self.rank, 1))
+            yield self.prepare(images, targets, generator)
+
+    @abstractmethod
+    def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Crops and their targets, on the device, at each of the steps; ``order`` has our images' indices a step."""
+
+
+class Batches(BaseBatches):
+    """Batches of an image set, cropped on the device that holds it.
+
+    Args:
+        data: The images. They are moved to the device where they take less than half of its free memory.
+        batch_size: And what follows, as in ``BaseBatches``.
     """
 
     def __init__(
@@ -98,33 +167,16 @@ class Batches:
             rank: int = 0,
             world_size: int = 1,
     ) -> None:
-        batch_size = min(batch_size, len(data) // world_size * world_size)
-        if batch_size < 1:
-            raise ValueError(f'{len(data)} images are not enough for {world_size} processes')
-        if batch_size % world_size:
-            raise ValueError(f'--batch-size {batch_size} cannot be split over {world_size} processes')
-        if crop.size > min(data.images.shape[-2:]) + 2 * crop.pad:
-            height, width = data.images.shape[-2:]
-            raise ValueError(f'crops of {crop.size} pixels do not fit into images of {height}x{width}')
+        height, width = data.images.shape[-2:]
+        super().__init__(len(data), height, width, batch_size, crop, prepare, device, seed, rank, world_size)
         self.images, self.targets = data.images, data.targets
         if device.type == 'cuda' and data.images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
             self.images = self.images.to(device)
             self.targets = None if self.targets is None else self.targets.to(device)
-        self.batch_size = batch_size
-        self.crop, self.prepare, self.device = crop, prepare, device
-        self.seed, self.rank, self.world_size = seed, rank, world_size
 
-    def __len__(self) -> int:
-        """Steps an epoch; what is left of the images at its end waits for another epoch's order."""
-        return len(self.images) // self.batch_size
-
-    def _draw(self, epoch: int, step: int, order: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        share = self.batch_size // self.world_size
-        start = step * self.batch_size + self.rank * share
-        index = order[start:start + share]
+    def _draw(self, epoch: int, step: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         home = self.images.device
         generator = torch.Generator(home).manual_seed(seed_of(self.seed, epoch, step, self.rank, 0))
-        index = index.to(home)
         targets = index if self.targets is None else self.targets[index]
         images, targets = self.crop(self.images, index, targets, generator)
         if home != self.device:
@@ -133,41 +185,33 @@ class Batches:
             images, targets = (x.to(self.device, non_blocking=True) for x in (images, targets))
         return images, targets
 
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batches of an epoch from ``first_step`` on, as (input, target)."""
-        order = torch.randperm(len(self.images), generator=torch.Generator().manual_seed(seed_of(self.seed, epoch)))
-        steps = range(first_step, len(self))
-        # images that are not on the device are gathered by a thread, one batch ahead
-        with ThreadPoolExecutor(1) as pool:
-            drawn: Iterator[tuple[torch.Tensor, torch.Tensor]]
-            if self.images.device == self.device:
-                drawn = (self._draw(epoch, step, order) for step in steps)
-            else:
-                drawn = _one_ahead(pool, lambda step: self._draw(epoch, step, order), steps)
-            for step, (images, targets) in zip(steps, drawn, strict=True):
-                generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, epoch, step, self.rank, 1))
-                yield self.prepare(images, targets, generator)
+    def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = order.to(self.images.device)
+        if self.images.device == self.device:
+            yield from (self._draw(epoch, step, order[step]) for step in steps)
+            return
+        with ThreadPoolExecutor(1) as pool:  # gathers the next batch in the meantime
+            coming = None
+            for step in steps:
+                done, coming = coming, pool.submit(self._draw, epoch, step, order[step])
+                if done is not None:
+                    yield done.result()
+            if coming is not None:
+                yield coming.result()
 
 
-def _one_ahead(pool: ThreadPoolExecutor, draw: Callable, steps: range) -> Iterator:
-    coming = None
-    for step in steps:
-        done, coming = coming, pool.submit(draw, step)
-        if done is not None:
-            yield done.result()
-    if coming is not None:
-        yield coming.result()
+def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    # made on the CPU and sent without waiting: else each step would wait until the GPU is done with all before
+    return torch.tensor(values).view(-1, 1, 1).to(device, non_blocking=True) * 255
 
 
 def normalize(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """uint8 pixels to float32: zero-centred and divided by the channels' standard deviation, both in 0-1 units."""
-    scale = torch.tensor(std, device=images.device).view(-1, 1, 1) * 255
-    shift = torch.tensor(mean, device=images.device).view(-1, 1, 1) * 255
+    shift, scale = (_per_channel(values, images.device) for values in (mean, std))
     return (images.float() - shift) / scale
 
 
 def denormalize(x: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """The inverse of ``normalize``, as float32 pixels in 0-255 units, clipped to that range."""
-    scale = torch.tensor(std, device=x.device).view(-1, 1, 1) * 255
-    shift = torch.tensor(mean, device=x.device).view(-1, 1, 1) * 255
+    shift, scale = (_per_channel(values, x.device) for values in (mean, std))
     return (x.float() * scale + shift).clamp(0, 255)

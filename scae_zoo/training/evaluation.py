@@ -1,6 +1,6 @@
 """How good a trained network is: PSNR and SSIM, accuracy, average precision by the VOC protocol, mean IoU, k-NN."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
@@ -14,8 +14,15 @@ from .augmentation import RandomCrop
 from .data import denormalize, normalize
 from .tasks import IGNORED
 
-BATCH_SIZE = 250
+BATCH_SIZE, BATCH_PIXELS = 250, 2 ** 21  # at most, of images measured at a time
 TEN_CROPS = 10
+
+
+def batches_of(images: torch.Tensor, crop: int | None = None, batch_size: int | None = None) -> Sequence[torch.Tensor]:
+    """N x C x H x W images in parts of ``batch_size``, or of as many as leave room for a network's features of them
+    (or of their crops)."""
+    pixels = images.shape[2] * images.shape[3] if crop is None else crop ** 2
+    return images.split(batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // pixels)))
 
 
 @contextmanager
@@ -58,7 +65,7 @@ def denoising_quality(
         std: tuple[float, ...],
         *,
         seed: int = 0,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
 ) -> DenoisingQuality:
     """Quality of a denoiser, float32, Gaussian noise clipped to the valid range, output clipped likewise.
 
@@ -69,7 +76,7 @@ def denoising_quality(
         mean: Channel means of the model's normalisation, in 0-1 units.
         std: Channel standard deviations of the same.
         seed: Seed of the noise.
-        batch_size: Images at a time.
+        batch_size: Images at a time; as many as fit into memory by default.
     """
     with training_extra():
         from torchmetrics.functional.image import structural_similarity_index_measure as ssim
@@ -79,7 +86,7 @@ def denoising_quality(
     corrupt = GaussianNoise(sigma, mean, std, clip=True)
     mse: tuple[list[torch.Tensor], ...] = ([], [])
     similarity: tuple[list[torch.Tensor], ...] = ([], [])
-    for clean in images.split(batch_size):
+    for clean in batches_of(images, batch_size=batch_size):
         clean = clean.to(device)
         noisy = corrupt(normalize(clean, mean, std), generator)
         for i, x in enumerate((noisy, model(noisy))):
@@ -92,11 +99,15 @@ def denoising_quality(
     return DenoisingQuality(len(images), *figures)
 
 
+def _check_fits(images: torch.Tensor, crop: int) -> None:
+    if crop > min(images.shape[-2:]):
+        raise ValueError(f'images of {images.shape[-2]}x{images.shape[-1]} have no crop of {crop} pixels; '
+                         'give a larger --size or a smaller --crop')
+
+
 def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:
     """The middle ``size`` x ``size`` pixels of N x C x H x W images, which must be at least as large."""
-    if size > min(images.shape[-2:]):
-        raise ValueError(f'images of {images.shape[-2]}x{images.shape[-1]} have no central crop of {size} pixels; '
-                         'give a larger --size or a smaller --crop')
+    _check_fits(images, size)
     top, left = ((side - size) // 2 for side in images.shape[-2:])
     return images[..., top:top + size, left:left + size]
 
@@ -110,7 +121,7 @@ def logits(
         *,
         crop: int,
         flip_average: bool = False,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
 ) -> torch.Tensor:
     """Logits (or features), N x K float32 on the CPU, of the central crops of N x C x H x W uint8 images.
 
@@ -120,7 +131,7 @@ def logits(
     model.eval()
     device = next(model.parameters()).device
     rows = []
-    for batch in images.split(batch_size):
+    for batch in batches_of(images, crop, batch_size):
         x = normalize(central_crop(batch, crop).to(device), mean, std).contiguous(memory_format=torch.channels_last)
         y = model(x).float()
         rows.append(((y + model(x.flip(3)).float()) / 2 if flip_average else y).cpu())
@@ -166,15 +177,17 @@ def ten_crop_scores(
         crop: int,
         *,
         seed: int = 0,
-        batch_size: int = BATCH_SIZE // TEN_CROPS,
+        batch_size: int | None = None,
 ) -> torch.Tensor:
     """Logits averaged over ten random, randomly mirrored crops (paper, section 2.5), N x K float32 on the CPU."""
+    _check_fits(images, crop)
     model.eval()
     device = next(model.parameters()).device
     random_crop = RandomCrop(crop)
     generator = torch.Generator().manual_seed(seed)
     rows = []
-    for index in torch.arange(len(images)).split(batch_size):
+    at_once = batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // crop ** 2) // TEN_CROPS)
+    for index in torch.arange(len(images)).split(at_once):
         index = index.repeat_interleave(TEN_CROPS)
         crops, _ = random_crop(images, index, index, generator)
         output = model(normalize(crops.to(device), mean, std)).float()

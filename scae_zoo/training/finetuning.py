@@ -24,23 +24,16 @@ from .runs import (
     supervised_summary,
     tensorboard_writer,
 )
-from .settings import Optimization, setting
+from .settings import Supervised, setting
 from .tasks import classification_task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FineTuning(Optimization):
+class FineTuning(Supervised):
     """Hyper-parameters of a classifier. The paper gives crops and flips (none with 4,000 labels)."""
 
-    opt: str = setting('adamw', "optimiser, a name of timm's (adamw, adam, sgd, lamb, ...)")
-    lr: float = setting(1e-3, 'peak learning rate', above=0)
-    weight_decay: float = setting(0.05, 'weight decay of everything but biases and norms', low=0)
     batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
-    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
-    flip: bool = setting(True, 'mirror half of the crops')
     pad: int = setting(0, 'pixels by which a crop may reach over the border', low=0)
-    min_scale: float = setting(1., 'least factor by which an image is scaled before it is cropped', above=0)
-    max_scale: float = setting(1., 'greatest such factor', above=0)
     strength: float = setting(0., 'strength of random rotation, shear, scale and colour, 0-1', low=0)
     cutout: float = setting(0., 'side of a blanked square, as a share of the crop', low=0, high=1)
     mixup: float = setting(0., 'parameter of mixup; 0: none', low=0)
@@ -50,11 +43,6 @@ class FineTuning(Optimization):
     in_drop_rate: float = setting(0., 'dropout on the image (All-CNN: 0.2)', low=0, high=1)
     down_drop_rate: float = setting(0., 'dropout after each down-sampling (All-CNN: 0.5)', low=0, high=1)
     freeze: bool = setting(False, 'train the classifier alone')
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.min_scale > self.max_scale:
-            raise ValueError(f'--min-scale {self.min_scale} is more than --max-scale {self.max_scale}')
 
 
 def finetune(
@@ -121,7 +109,7 @@ def finetune(
                           compile_model=options.compile_model, save_seconds=options.save_seconds)
             if world.is_main:
                 assert isinstance(trained, ScaeEncoder)
-                configure(trained, train, crop, labelled=True)
+                configure(trained, train, crop, train.classes)
                 metrics, figures = _measure(trained, test, crop)
                 finish(options, name, trained, None, kind='classifier', config=config,
                        summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),

@@ -12,7 +12,7 @@ from timm.task import TrainingTask
 from timm.utils import unwrap_model
 from tqdm import tqdm
 
-from .data import Batches, seed_of
+from .data import BaseBatches, seed_of
 from .distributed import World, synchronise_batch_norm
 from .run_folder import RunFolder, TrainingError
 from .settings import Optimization
@@ -31,7 +31,7 @@ def autocast(device: torch.device) -> torch.autocast:
 
 def fit(
         task: TrainingTask,
-        batches: Batches,
+        batches: BaseBatches,
         settings: Optimization,
         run: RunFolder,
         world: World,
@@ -68,7 +68,7 @@ def fit(
 class _Loop:
     def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, save_seconds) -> None:
         self.task: TrainingTask = task
-        self.batches: Batches = batches
+        self.batches: BaseBatches = batches
         self.settings: Optimization = settings
         self.folder: RunFolder = run
         self.world: World = world

@@ -46,15 +46,23 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def report_probes(results: Mapping[str, Sequence[LayerQuality]], out: Path) -> None:
-    """Write ``probes.png``, ``probes.md`` and ``probes.json``, and print the table."""
+    """Write ``probes.png``, ``probes.md`` and ``probes.json``, and print the table.
+
+    Raises:
+        ValueError: They cannot be written.
+    """
     lines = ['| network | layer | channels | 1/size | linear probe (%) | k-NN (%) | reconstruction (dB) |',
              '| --- | --- | --- | --- | --- | --- | --- |']
     for name, layers in results.items():
         lines += [f'| {name} | {q.layer} | {q.channels} | {q.reduction} | {q.linear:.2f} | {q.knn:.2f} | {q.psnr:.2f} |'
                   for q in layers]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'probes.md').write_text('\n'.join(lines) + '\n')
-    (out / 'probes.json').write_text(json.dumps({k: [q._asdict() for q in v] for k, v in results.items()}, indent=2))
+    figures = json.dumps({name: [q._asdict() for q in layers] for name, layers in results.items()}, indent=2)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / 'probes.md').write_text('\n'.join(lines) + '\n')
+        (out / 'probes.json').write_text(figures + '\n')
+    except OSError as error:
+        raise ValueError(f'{error.filename or out}: cannot be written ({error.strerror})') from None
     plot_probes(results, out / 'probes.png')
     print('\n'.join(lines))
     print(f'picture     {(out / "probes.png").absolute()}')

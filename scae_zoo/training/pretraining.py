@@ -10,11 +10,12 @@ from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from .augmentation import RandomCrop
-from .data import Batches, ImageSet, denormalize, normalize
+from .data import BaseBatches, ImageSet, denormalize, normalize
 from .evaluation import denoising_quality
 from .loop import fit
 from .runs import RunOptions, configuration, configure, finish, is_finished, running, tensorboard_writer
 from .settings import Optimization, setting
+from .streaming import ImageStream, watched_workers
 from .tasks import DenoisingTask
 
 EVALUATION_SIGMA = 25.5
@@ -29,8 +30,6 @@ class Pretraining(Optimization):
 
     corruption: str = setting('gaussian:5-50', CORRUPTION_HELP)
     clip_noise: bool = setting(True, 'clip noisy pixels to the valid range')
-    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
-    flip: bool = setting(True, 'mirror half of the crops')
     shortcuts: bool = setting(True, 'shortcuts from the encoder to the decoder')
 
     def __post_init__(self) -> None:
@@ -43,7 +42,7 @@ class Pretraining(Optimization):
 
 def pretrain(
         name: str,
-        images: ImageSet,
+        images: ImageSet | ImageStream,
         settings: Pretraining,
         options: RunOptions,
         test: ImageSet | None = None,
@@ -76,10 +75,10 @@ def pretrain(
         return corrupt(clean, generator), clean
 
     world = options.world
-    batches = Batches(images, settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
-                      settings.seed, world.rank, world.size)
+    batches = images.batches(settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
+                             settings.seed, world.rank, world.size)
     config = configuration(name, images, settings, test=test)
-    with running(options, config) as run, tensorboard_writer(options) as writer:
+    with watched_workers(), running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:
             if writer is not None:
                 _draw(writer, row, trained, batches, mean, std)
@@ -90,14 +89,14 @@ def pretrain(
                           compile_model=options.compile_model, save_seconds=options.save_seconds)
             if world.is_main:
                 assert isinstance(trained, Scae)
-                configure(trained.encoder, images, crop, labelled=False)
+                configure(trained.encoder, images, crop)
                 metrics, figures = _measure(trained, test)
                 finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', config=config,
                        summary=_summary(images, settings, crop, options.budget), metrics=metrics, figures=figures)
     return open_folder(options.out / name)
 
 
-def _summary(images: ImageSet, settings: Pretraining, crop: int, budget: str) -> str:
+def _summary(images: ImageSet | ImageStream, settings: Pretraining, crop: int, budget: str) -> str:
     return (
         f'Denoising auto-encoder {"with" if settings.shortcuts else "without"} symmetric shortcuts, trained on '
         f'{len(images):,} images without labels: {settings.epochs} passes, random {crop} x {crop} crops'
@@ -124,7 +123,7 @@ def _measure(model: Scae, test: ImageSet | None) -> tuple[dict[str, Any], list[d
 
 
 @torch.inference_mode()
-def _draw(writer: Any, row: dict[str, Any], model: torch.nn.Module, batches: Batches, mean, std) -> None:
+def _draw(writer: Any, row: dict[str, Any], model: torch.nn.Module, batches: BaseBatches, mean, std) -> None:
     """The log's row, and clean, corrupted and reconstructed images of a fixed batch below each other."""
     for key in ('loss', 'lr', 'images_per_second'):
         writer.add_scalar(key, row[key], row['epoch'])

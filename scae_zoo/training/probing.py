@@ -14,7 +14,7 @@ from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
 from .data import Batches, ImageSet, denormalize, normalize
-from .evaluation import BATCH_SIZE, accuracy, central_crop, knn_accuracy, psnr
+from .evaluation import accuracy, batches_of, central_crop, knn_accuracy, psnr
 from .loop import fit
 from .runs import RunOptions, running
 from .settings import Optimization, setting
@@ -26,7 +26,6 @@ class Probing(Optimization):
 
     epochs: int = setting(40, 'passes over the images', low=1)
     batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
-    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
     flip: bool = setting(False, 'mirror half of the crops')
     grid: int = setting(8, 'a feature map is averaged to at most GRID x GRID positions before the linear probe', low=1)
     width: int = setting(64, 'channels of the reconstruction probes', low=1)
@@ -186,7 +185,7 @@ def _measure(model: Probes, train: ImageSet, test: ImageSet, crop: int) -> list[
     device = next(model.parameters()).device
     logits: list[list[torch.Tensor]] = [[] for _ in model.channels]
     decibels: list[list[torch.Tensor]] = [[] for _ in model.channels]
-    for batch in test.images.split(BATCH_SIZE):
+    for batch in batches_of(test.images, crop):
         x = normalize(central_crop(batch, crop).to(device), cfg['mean'], cfg['std'])
         x = x.contiguous(memory_format=torch.channels_last)
         clean = denormalize(x, cfg['mean'], cfg['std'])
@@ -206,7 +205,7 @@ def _pooled(model: Probes, images: torch.Tensor, crop: int) -> list[torch.Tensor
     cfg = model.encoder.pretrained_cfg
     device = next(model.parameters()).device
     rows: list[list[torch.Tensor]] = [[] for _ in model.channels]
-    for batch in images.split(BATCH_SIZE):
+    for batch in batches_of(images, crop):
         x = normalize(central_crop(batch, crop).to(device), cfg['mean'], cfg['std'])
         for row, y in zip(rows, model.features(x.contiguous(memory_format=torch.channels_last)), strict=True):
             row.append(y.mean((2, 3)).float().cpu())

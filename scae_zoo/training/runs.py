@@ -20,6 +20,7 @@ from .loop import SAVE_SECONDS
 from .provenance import describe_environment, model_card
 from .run_folder import CONFIG, LOG, STATE, RunFolder, sync
 from .settings import Settings
+from .streaming import ImageStream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RunOptions:
 
 def configuration(
         name: str,
-        data: ImageSet,
+        data: ImageSet | ImageStream,
         settings: Settings,
         source: Checkpoint | None = None,
         test: ImageSet | None = None,
@@ -127,12 +128,17 @@ def open_run_or_checkpoint(folder: str | Path) -> Checkpoint:
     return open_folder(found[0])
 
 
-def configure(encoder: ScaeEncoder, data: ImageSet, crop: int, labelled: bool) -> None:
+def configure(
+        encoder: ScaeEncoder,
+        data: ImageSet | ImageStream,
+        crop: int,
+        names: Sequence[str] | None = None,
+) -> None:
     """Make timm's configuration of an encoder that of the crops and the classes that it was trained on."""
     pool = -(-crop // encoder.feature_info[-1]['reduction'])
     cfg = {**encoder.pretrained_cfg, 'input_size': (3, crop, crop), 'pool_size': (pool, pool),
-           'crop_pct': crop / min(data.images.shape[-2:])}
-    encoder.pretrained_cfg = {**cfg, 'label_names': list(data.classes)} if labelled else cfg
+           'crop_pct': crop / data.side}
+    encoder.pretrained_cfg = cfg if names is None else {**cfg, 'label_names': list(names)}
 
 
 def supervised_summary(what: str, data: ImageSet, source: Checkpoint | None, epochs: int, budget: str) -> str:

@@ -23,31 +23,19 @@ from .runs import (
     supervised_summary,
     tensorboard_writer,
 )
-from .settings import Optimization, setting
+from .settings import Supervised, setting
 from .tasks import IGNORED, SegmentationTask
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmenting(Optimization):
+class Segmenting(Supervised):
     """Hyper-parameters of a segmenter."""
 
-    opt: str = setting('adamw', "optimiser, a name of timm's (adamw, adam, sgd, lamb, ...)")
-    lr: float = setting(1e-3, 'peak learning rate', above=0)
-    weight_decay: float = setting(0.05, 'weight decay of everything but biases and norms', low=0)
     batch_size: int = setting(16, 'images a step, over all processes and accumulated parts', low=1)
     init: str = setting('autoencoder', 'what to start from: both halves of the auto-encoder, its encoder, or nothing',
                         choices=('autoencoder', 'encoder', 'random'))
-    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
-    flip: bool = setting(True, 'mirror half of the crops')
-    min_scale: float = setting(1., 'least factor by which an image is scaled before it is cropped', above=0)
-    max_scale: float = setting(1., 'greatest such factor', above=0)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.min_scale > self.max_scale:
-            raise ValueError(f'--min-scale {self.min_scale} is more than --max-scale {self.max_scale}')
 
 
 def segment(
@@ -111,7 +99,7 @@ def segment(
                           compile_model=options.compile_model, save_seconds=options.save_seconds)
             if world.is_main:
                 assert isinstance(trained, ScaeSegmenter)
-                configure(trained.encoder, train, crop, labelled=True)
+                configure(trained.encoder, train, crop, train.classes)
                 metrics, figures = _measure(trained, test, train.classes)
                 finish(options, name, trained.encoder, trained.decoder, kind='segmenter', config=config,
                        metrics=metrics, figures=figures,

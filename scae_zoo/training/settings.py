@@ -100,6 +100,8 @@ class Optimization(Settings):
     warmup: float = setting(0.03, 'share of the run in which the learning rate rises', low=0, high=1)
     clip_grad: float | None = setting(None, 'largest norm of the gradient', above=0)
     ema: float | None = setting(None, 'decay a step of the moving average of the weights', low=0, high=1)
+    crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
+    flip: bool = setting(True, 'mirror half of the crops')
     seed: int = setting(0, 'seed of everything random', low=0)
 
     def __post_init__(self) -> None:
@@ -108,3 +110,19 @@ class Optimization(Settings):
         known = [str(name) for name in list_optimizers(exclude_filters=['adahessian', 'bnb*', 'fused*', 'kron*'])]
         if self.opt not in known:
             raise ValueError(f'--opt must be one of {", ".join(known)}, not {self.opt!r}')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Supervised(Optimization):
+    """What training on labelled images has besides, classifiers and segmenters alike."""
+
+    opt: str = setting('adamw', "optimiser, a name of timm's (adamw, adam, sgd, lamb, ...)")
+    lr: float = setting(1e-3, 'peak learning rate', above=0)
+    weight_decay: float = setting(0.05, 'weight decay of everything but biases and norms', low=0)
+    min_scale: float = setting(1., 'least factor by which an image is scaled before it is cropped', above=0)
+    max_scale: float = setting(1., 'greatest such factor', above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min_scale > self.max_scale:
+            raise ValueError(f'--min-scale {self.min_scale} is more than --max-scale {self.max_scale}')

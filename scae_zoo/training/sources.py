@@ -2,43 +2,20 @@
 
 import csv
 import hashlib
-import importlib.util
 import os
-import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from xml.etree import ElementTree
 
 import torch
-from timm.data import ImageNetInfo, create_dataset
 from timm.data.readers.reader_image_folder import find_images_and_targets
-from torchvision import datasets as torchvision_datasets
 
 from ..images import open_rgb
 from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load, open_mask
 from .data import ImageSet
+from .named_sources import PREFIXES, SPLITS, Passes, named_source
+from .named_sources import VOC_CLASSES as VOC_CLASSES
 
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff'})
-EXTRAS = {'hfds': 'datasets', 'wds': 'webdataset'}  # and the package that each needs
-PREFIXES = ('torch/', 'hfds/', 'wds/')
-SPLITS = {
-    'train': ('train', 'training', 'trainval'),
-    'val': ('val', 'valid', 'validation', 'test', 'testing'),
-    'test': ('test', 'testing', 'val', 'valid', 'validation'),
-}
-FOLDS = tuple(f'fold{i}' for i in range(10))  # the official ones of STL-10, of 1,000 labelled images each
-TORCH_SPLITS = {
-    'torch/cifar10': ('train', 'test'),
-    'torch/cifar100': ('train', 'test'),
-    'torch/stl10': ('train', 'test', 'unlabeled', *FOLDS),
-    'torch/voc2007': ('trainval', 'test'),
-    'torch/voc2012': ('train', 'val', 'trainval'),
-}
-VOC_CLASSES = (
-    'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable', 'dog',
-    'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
 
 
 def load_images(
@@ -71,7 +48,7 @@ def find_source(data: str, split: str = 'train', *, masks: bool = False, root: s
     """What ``load_images`` reads, before anything is decoded."""
     folder = Path(data).expanduser()
     if data.startswith(PREFIXES) and not folder.exists():
-        return _named(data, split, Path(root) if root else cache_folder() / 'downloads', masks)
+        return named_source(data, split, Path(root) if root else cache_folder() / 'downloads', masks)
     if not folder.is_dir():
         raise ValueError(f'{data}: is neither a folder nor a data set ({", ".join(p + "NAME" for p in PREFIXES)})')
     others = {name for names in SPLITS.values() for name in names}
@@ -97,11 +74,14 @@ def split_folder(folder: Path, split: str) -> Path | None:
 def _source(samples: list[Sample], folder: Path, classes: tuple[str, ...], files: Iterable[Path]) -> Source:
     names, stamps = hashlib.sha256(), hashlib.sha256()
     for file in files:
-        size, stamp = (file.stat().st_size, file.stat().st_mtime_ns) if file.exists() else (0, 0)  # a broken link
+        try:
+            size, stamp = (stat := file.stat()).st_size, stat.st_mtime_ns
+        except OSError:  # a broken link
+            size, stamp = 0, 0
         names.update(f'{os.path.relpath(file, folder)} {size}\n'.encode())
         stamps.update(f'{stamp}\n'.encode())
     identity = f'{folder.name} {len(samples)} images {names.hexdigest()[:16]}'
-    return Source(lambda: samples, len(samples), classes, identity, f'{folder.absolute()} {stamps.hexdigest()}')
+    return Source(samples, len(samples), classes, identity, f'{folder.absolute()} {stamps.hexdigest()}')
 
 
 def _class_folder(folder: Path) -> Source:
@@ -111,9 +91,9 @@ def _class_folder(folder: Path) -> Source:
     labelled = set(class_to_idx) != {''}
     if labelled and '' in class_to_idx:
         labelled = False  # images beside folders of images: an unlabelled heap
+    used = {os.path.relpath(path, folder).split(os.sep)[0] for path, _ in found} if labelled else set()
     for sub in sorted(folder.iterdir()) if labelled else ():
-        if sub.is_dir() and not sub.name.startswith('.') and not any(
-                name == sub.name or name.startswith(f'{sub.name}_') for name in class_to_idx):
+        if sub.is_dir() and not sub.name.startswith('.') and sub.name not in used:
             raise ValueError(f'{sub}: is a class without images; add some, or remove the folder')
     samples = [Sample(path, path, target if labelled else None) for path, target in found]
     classes = tuple(class_to_idx) if labelled else ()
@@ -174,112 +154,10 @@ def _masked_folder(folder: Path) -> Source:
 
 def read_pairs(source: Source) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Each image, C x H x W uint8, with its mask, H x W uint8, in its own size."""
-    for sample in source.samples():
+    for sample in source.samples:
         pixels = open_rgb(sample.image)
         assert sample.mask is not None
         yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(open_mask(sample.mask, pixels.shape[:2]))
-
-
-def _named(data: str, split: str, root: Path, masks: bool) -> Source:
-    if masks != (data == 'torch/voc2012'):
-        raise ValueError(f'{data}: has {"no masks" if masks else "masks, for `scae segment`"}')
-    prefix = data.partition('/')[0]
-    if prefix == 'torch':
-        split = _torch_split(data, split)
-    elif importlib.util.find_spec(EXTRAS[prefix]) is None:
-        raise ValueError(f"{data}: needs {EXTRAS[prefix]}; pip install 'scae-zoo[{prefix}]'")
-    try:
-        return _voc(data, split, root) if data.startswith('torch/voc') else _dataset(data, split, root)
-    except Exception as error:  # the readers raise what their libraries and the network raise
-        reason = (str(error).splitlines() or [''])[0]
-        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason})') from error
-
-
-def _torch_split(data: str, split: str) -> str:
-    if data not in TORCH_SPLITS:
-        raise ValueError(f'{data}: is not known; there are {", ".join(TORCH_SPLITS)}')
-    for name in (split, *SPLITS.get(split, ())):
-        if name in TORCH_SPLITS[data]:
-            return name
-    raise ValueError(f'{data}: has the splits {", ".join(TORCH_SPLITS[data])}, not {split}')
-
-
-def _dataset(data: str, split: str, root: Path) -> Source:
-    dataset: Any
-    version = str(root.absolute())
-    if data in ('torch/cifar10', 'torch/cifar100'):
-        cls = torchvision_datasets.CIFAR10 if data == 'torch/cifar10' else torchvision_datasets.CIFAR100
-        dataset = cls(str(root), train=split == 'train', download=True)
-        classes = dataset.classes
-    elif data == 'torch/stl10':
-        fold = FOLDS.index(split) if split in FOLDS else None
-        dataset = torchvision_datasets.STL10(str(root), split if fold is None else 'train', folds=fold, download=True)
-        classes = dataset.classes
-    else:  # hfds: a data set's name on the Hugging Face Hub, or its folder; wds: shards below the root
-        dataset = create_dataset(data, str(root), split)
-        reader = dataset.reader
-        classes = _label_names(data, tuple(reader.class_to_idx))
-        if data.startswith('hfds/'):
-            version += f' {reader.dataset._fingerprint}'
-        else:
-            reader.dist_rank, reader.dist_num_replicas = 0, 1  # one process decodes the images of all
-            stats = [(root / shard).stat() for shard in reader.split_info.filenames]
-            version += ''.join(f' {stat.st_size} {stat.st_mtime_ns}' for stat in stats)
-    total = len(dataset) or None
-    return Source(lambda: _samples(dataset, data), total, tuple(classes), f'{data} {split} {total or ""}', version)
-
-
-def _label_names(data: str, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """WordNet ids for ImageNet-1k, whose labels are in their order in all its copies; else the names as they are."""
-    imagenet = re.search(r'imagenet(-?1k)?$|imagenet-?1k|ilsvrc', data.lower())
-    return tuple(ImageNetInfo().label_names()) if imagenet and len(classes) in (0, 1000) else classes
-
-
-def _samples(dataset: Any, name: str) -> Iterator[Sample]:
-    """Samples of a torchvision or timm data set."""
-    pairs: Iterable[Any]
-    if name.startswith('hfds/'):
-        # not by timm's data set, which puts the next image in the place of one that cannot be decoded
-        rows = dataset.reader.dataset
-        pairs = ((row['image']['bytes'] or Path(row['image']['path']), row.get('label')) for row in rows)
-    elif name.startswith('wds/'):
-        pairs = dataset
-    else:
-        pairs = (dataset[i] for i in range(len(dataset)))
-    for i, (image, target) in enumerate(pairs):
-        target = None if target is None or int(target) < 0 else int(target)  # STL-10: -1 for unlabelled
-        yield Sample(f'{name} image {i}', image, target)
-
-
-def _voc(data: str, split: str, root: Path) -> Source:
-    """VOC 2007 with labels, VOC 2012 with masks; downloaded where ``root/VOCdevkit`` does not list the images."""
-    year = data[-4:]
-    kind, cls = {
-        '2007': ('Main', torchvision_datasets.VOCDetection),
-        '2012': ('Segmentation', torchvision_datasets.VOCSegmentation)}[year]
-    listed = (root / 'VOCdevkit' / f'VOC{year}' / 'ImageSets' / kind / f'{split}.txt').is_file()
-    dataset: Any = cls(str(root), year, split, download=not listed)
-    classes: tuple[str, ...] = VOC_CLASSES
-    if year == '2007':
-        samples = [Sample(image, image, _voc_labels(annotation))
-                   for image, annotation in zip(dataset.images, dataset.annotations, strict=True)]
-    else:
-        classes = ('background', *VOC_CLASSES)
-        samples = [Sample(image, image, mask=Path(mask))
-                   for image, mask in zip(dataset.images, dataset.masks, strict=True)]
-    return Source(lambda: samples, len(samples), classes, f'{data} {split}', str(root.absolute()))
-
-
-def _voc_labels(annotation: str) -> list[float]:
-    """1 for a class in the image; -1 for one of which it has only objects marked difficult (the VOC protocol)."""
-    labels = [0.] * len(VOC_CLASSES)
-    for entry in ElementTree.parse(annotation).getroot().iter('object'):
-        at = VOC_CLASSES.index(entry.findtext('name', ''))
-        if entry.findtext('difficult', '0').strip() != '1':
-            labels[at] = 1.
-        elif labels[at] == 0.:
-            labels[at] = -1.
-    return labels
 
 
 def only(source: Source, classes: Collection[str]) -> Source:
@@ -294,11 +172,12 @@ def only(source: Source, classes: Collection[str]) -> Source:
     kept = tuple(name for name in source.classes if name in set(classes))
     number = {source.classes.index(name): i for i, name in enumerate(kept)}
 
-    def samples() -> Iterator[Sample]:
-        for sample in source.samples():
+    def chosen() -> Iterator[Sample]:
+        for sample in source.samples:
             if isinstance(sample.label, int) and sample.label in number:
                 yield sample._replace(label=number[sample.label])
 
+    samples = list(chosen()) if isinstance(source.samples, list) else Passes(chosen)
+    total = len(samples) if isinstance(samples, list) else None
     digest = hashlib.sha256('\n'.join(kept).encode()).hexdigest()[:16]
-    return replace(source, samples=samples, total=None, classes=kept,
-                   identity=f'{source.identity}, classes {digest}')
+    return Source(samples, total, kept, f'{source.identity}, classes {digest}', source.version)

@@ -1,0 +1,163 @@
+"""Batches of images that are decoded anew each time, for sets that fit neither memory nor a cache on the disk."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from ..images import ImageError
+from .augmentation import RandomCrop
+from .cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
+from .data import BaseBatches, Prepare, seed_of
+from .run_folder import TrainingError
+
+LONGEST = 4.  # of a longer image the middle is taken: scaled by its shorter side it might not fit into memory
+
+
+@dataclass(frozen=True)
+class ImageStream:
+    """Images to pre-train on that stay where they are, in place of an ``ImageSet``.
+
+    Args:
+        source: The images.
+        side: What an image's shorter side is scaled to, in pixels.
+        max_unreadable: Share of them that may be unreadable.
+    """
+
+    source: Source
+    side: int
+    max_unreadable: float = MAX_UNREADABLE
+
+    def __len__(self) -> int:
+        return self.source.total or 0
+
+    @property
+    def identity(self) -> str:
+        return f'{self.source.identity} {self.side} streamed'
+
+    def batches(self, *args: Any) -> BaseBatches:
+        """Batches of them; the arguments are those of ``BaseBatches`` from ``batch_size`` on."""
+        return StreamedBatches(self.source, self.side, *args, max_unreadable=self.max_unreadable)
+
+
+class StreamedBatches(BaseBatches):
+    """Batches of crops of image files, decoded by processes of their own.
+
+    The batches do not depend on the number of processes. An image that cannot be read is named once, and another one,
+    drawn by the step's seed, takes its place.
+
+    Args:
+        source: The images, in any order that is asked for: all but ``wds/…``.
+        size: What an image's shorter side is scaled to, in pixels, before it is cropped.
+        batch_size: And what follows up to ``world_size``, as in ``BaseBatches``.
+        max_unreadable: Share of the images that may be unreadable.
+        workers: Processes that decode; 0: this one does. By default one a core.
+
+    Raises:
+        ValueError: The source can only be read from front to back; or as ``BaseBatches``. While batches are drawn: more
+            images are unreadable than may be.
+    """
+
+    def __init__(
+            self,
+            source: Source,
+            size: int,
+            batch_size: int,
+            crop: RandomCrop,
+            prepare: Prepare,
+            device: torch.device,
+            seed: int = 0,
+            rank: int = 0,
+            world_size: int = 1,
+            *,
+            max_unreadable: float = MAX_UNREADABLE,
+            workers: int | None = None,
+    ) -> None:
+        if not isinstance(source.samples, list):
+            raise ValueError(
+                f'{source.identity}: can only be read from front to back, not in random order; leave out --stream, and '
+                'the images are decoded once into the cache')
+        total = len(source.samples)
+        super().__init__(total, size, size, batch_size, crop, prepare, device, seed, rank, world_size)
+        self.samples, self.labelled, self.size = source.samples, source.labelled, size
+        self.max_unreadable = min(max_unreadable, 1 - 1 / total)  # one must be left to take the others' place
+        self.workers = _cores() if workers is None else workers
+        self.unreadable: dict[str, None] = {}  # in the order in which they were met
+
+    def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        seeds = self.seed, epoch, self.rank
+        loader = DataLoader(
+            _Steps(self.samples, self.labelled, self.size, self.crop, seeds, order, self.max_unreadable),
+            batch_size=None, sampler=steps, num_workers=min(self.workers, len(steps)),
+            pin_memory=self.device.type == 'cuda', generator=torch.Generator())  # not the global one
+        for crops, targets, faults in loader:
+            for fault in faults:
+                if fault not in self.unreadable:
+                    tqdm.write(f'left out: {fault}', file=sys.stderr)
+                    self.unreadable[fault] = None
+            check_unreadable(list(self.unreadable), self.total, self.max_unreadable)
+            yield crops.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
+
+@contextmanager
+def watched_workers() -> Iterator[None]:
+    """Say in one line that a process that decodes images was killed, for want of memory most likely.
+
+    PyTorch raises that from a signal handler, wherever the training is then: so this must be around the training.
+
+    Raises:
+        TrainingError: A process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if 'DataLoader worker' not in str(error):
+            raise
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise TrainingError(f'{reason}; the last state is kept: run the same command to go on') from None
+
+
+def _cores() -> int:
+    """How many cores there are for each process of ``torchrun`` on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
+
+
+@dataclass(frozen=True)
+class _Steps(Dataset):
+    """At a step its crops, their targets, and what was wrong with images that others take the place of."""
+
+    samples: Sequence[Sample]
+    labelled: bool
+    size: int
+    crop: RandomCrop
+    seeds: tuple[int, int, int]
+    order: torch.Tensor
+    max_unreadable: float
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+        seed, epoch, rank = self.seeds
+        generator = torch.Generator().manual_seed(seed_of(seed, epoch, step, rank, 0))
+        crops: list[torch.Tensor] = []
+        targets: list[torch.Tensor] = []
+        faults: dict[str, None] = {}
+        for index in self.order[step].tolist():
+            while isinstance(found := decode(self.samples[index], self.size, LONGEST), ImageError):
+                faults[str(found)] = None
+                if len(faults) > self.max_unreadable * len(self.samples):
+                    return torch.empty(0), torch.empty(0), list(faults)  # which are then refused
+                index = int(torch.randint(len(self.samples), (), generator=generator))
+            pixels, mask = found
+            label = self.samples[index].label if self.labelled else index
+            target = torch.tensor([label]) if mask is None else torch.from_numpy(mask)[None]
+            image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+            crop, target = self.crop(image, torch.zeros(1, dtype=torch.long), target, generator)
+            crops.append(crop)
+            targets.append(target)
+        return torch.cat(crops), torch.cat(targets), list(faults)

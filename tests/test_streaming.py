@@ -1,0 +1,185 @@
+"""Batches that are decoded anew each time: the same as ever, in any number of processes, around damaged files."""
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.run_folder import TrainingError
+from scae_zoo.training.sources import find_source, only
+from scae_zoo.training.streaming import StreamedBatches, watched_workers
+
+from .test_sources import encoded, save, save_mask, write_parquet, write_shard
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+def prepare(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> Batch:
+    return x.float() + torch.rand(len(x), 1, 1, 1, generator=generator) / 2, y
+
+
+def stream(data: Path | str, batch_size: int = 4, *, crop: RandomCrop | None = None, size: int = 8,
+           root: Path | None = None, masks: bool = False, workers: int = 0, **options) -> StreamedBatches:
+    return StreamedBatches(
+        find_source(str(data), root=root, masks=masks), size, batch_size, crop or RandomCrop(6), prepare,
+        torch.device('cpu'), workers=workers, **options)
+
+
+def values(batches: list[Batch]) -> list[int]:
+    """The first channel of each picture."""
+    return [int(value) for x, _ in batches for value in x[:, 0, 0, 0]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two classes, five images of one colour each; the colour is ten times the number."""
+    for i in range(10):
+        save(tmp_path / 'images' / 'ab'[i % 2] / f'{i}.png', 10 * i, (12 + i, 16))
+    return tmp_path / 'images'
+
+
+def test_each_image_once_an_epoch(folder: Path) -> None:
+    loader = stream(folder, 5)
+    first, second = list(loader.epoch(0)), list(loader.epoch(1))
+    assert len(loader) == len(first) == 2
+    assert sorted(values(first)) == sorted(values(second)) == [10 * i for i in range(10)]
+    assert values(first) != values(second)
+    for x, y in first:
+        assert x.shape == (5, 3, 6, 6)
+        assert x.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(x[:, 0, 0, 0].long() // 10 % 2, y)
+
+
+def write_noise(folder: Path, number: int) -> Path:
+    folder.mkdir()
+    for i in range(number):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 15 + i, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f'{i}.png')
+    return folder
+
+
+def test_function_of_seed_epoch_and_step(tmp_path: Path) -> None:
+    """Whether it starts anew in the middle, and whoever decodes; the global generator has no part in it."""
+    folder = write_noise(tmp_path / 'noise', 9)
+    torch.manual_seed(5)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    whole = list(stream(folder, 2, seed=3).epoch(1))
+    rest = list(stream(folder, 2, seed=3, workers=2).epoch(1, first_step=1))
+    assert torch.equal(torch.rand(1), drawn)
+    assert len(whole) == 4
+    for (x, y), (again, targets) in zip(whole[1:], rest, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, targets)
+    for seed, epoch in ((4, 1), (3, 2)):
+        assert not torch.equal(next(stream(folder, 2, seed=seed).epoch(epoch))[0], whole[0][0])
+
+
+def test_ranks_share_each_batch(folder: Path) -> None:
+    whole = [values([batch]) for batch in stream(folder, 4).epoch(0)]
+    ranks = [[values([batch]) for batch in stream(folder, 4, rank=rank, world_size=2).epoch(0)] for rank in range(2)]
+    assert [a + b for a, b in zip(*ranks, strict=True)] == whole
+
+
+def test_whole_image_is_cropped(tmp_path: Path) -> None:
+    """Not its middle square alone; of an image that is more than four times longer than wide, the middle."""
+    for name, width in (('long', 40), ('longer', 400)):
+        pixels = np.broadcast_to(np.arange(width, dtype=np.uint16)[:, None] * 256 // width, (20, width, 3))
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / '0.png')
+    for name, low, high in (('long', 0, 255), ('longer', 102, 154)):
+        loader = stream(tmp_path / name, 1, crop=RandomCrop(20), size=20)
+        seen = torch.cat([x for epoch in range(40) for x, _ in loader.epoch(epoch)])
+        assert low <= seen.min() < low + 10
+        assert high - 10 < seen.max() <= high + 1
+
+
+def test_labels(tmp_path: Path, folder: Path) -> None:
+    """Several a picture, none, masks; some classes alone."""
+    (folder / 'labels.csv').write_text('image,x,y\na/0.png,1,\nb/1.png,0,1\n')
+    x, y = next(stream(folder, 2).epoch(0))
+    expected = {0: [1., -1.], 10: [0., 1.]}
+    assert y.tolist() == [expected[value] for value in values([(x, y)])]
+    flat = stream(write_noise(tmp_path / 'flat', 3), 3)
+    assert sorted(next(flat.epoch(0))[1].tolist()) == [0, 1, 2]
+    for i in range(2):
+        save(tmp_path / 'masked' / 'images' / f'{i}.png', i, (9, 12))
+        save_mask(tmp_path / 'masked' / 'masks' / f'{i}.png', i, (9, 12))
+    x, y = next(stream(tmp_path / 'masked', 2, masks=True).epoch(0))
+    assert y.dtype == torch.uint8
+    assert torch.equal(x[:, 0].long(), y.long())
+    (folder / 'labels.csv').unlink()
+    chosen = StreamedBatches(only(find_source(str(folder)), ['b']), 8, 9, RandomCrop(6), prepare, torch.device('cpu'),
+                             workers=0)
+    x, y = next(chosen.epoch(0))
+    assert sorted(values([(x, y)])) == [10, 30, 50, 70, 90]
+    assert not y.any()
+
+
+def test_named_sets(tmp_path: Path) -> None:
+    write_parquet(tmp_path / 'set', [encoded(10), encoded(20), encoded(30)], [2, 0, 1], ['a', 'b', 'c'])
+    x, y = next(stream(f'hfds/{tmp_path}/set', 3, root=tmp_path / 'root', size=6, workers=1).epoch(0))
+    assert dict(zip(values([(x, y)]), y.tolist(), strict=True)) == {10: 2, 20: 0, 30: 1}
+    write_shard(tmp_path / 'train-0.tar', [(encoded(10), 3)])
+    with pytest.raises(ValueError, match='wds/x train 1: can only be read from front to back, .* into the cache'):
+        stream('wds/x', root=tmp_path)
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:40])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_unreadable_images(folder: Path, capsys: pytest.CaptureFixture[str], workers: int) -> None:
+    """Named once, and the same other ones stand in for them each time; beyond the share that may be, an error."""
+    damage(folder / 'a' / '0.png')
+    damage(folder / 'b' / '3.png')
+    loader = stream(folder, 5, max_unreadable=0.2, workers=workers)
+    first = [list(loader.epoch(epoch)) for epoch in range(2)]
+    for epoch in first:
+        assert len(values(epoch)) == 10
+        assert set(values(epoch)) <= {10, 20, 40, 50, 60, 70, 80, 90}
+        assert all(torch.equal(x[:, 0, 0, 0].long() // 10 % 2, y) for x, y in epoch)
+    printed = capsys.readouterr().err
+    assert printed.count('0.png: ') == printed.count('3.png: ') == 1
+    again = stream(folder, 5, max_unreadable=0.2)
+    assert [values(list(again.epoch(epoch))) for epoch in range(2)] == [values(epoch) for epoch in first]
+    with pytest.raises(ValueError, match=r'png: .*; 2 such files of 10 are more than 10.0%: replace') as caught:
+        list(stream(folder, 5, max_unreadable=0.1, workers=workers).epoch(0))
+    assert '\n' not in str(caught.value)
+
+
+def test_no_image_is_readable(folder: Path) -> None:
+    for path in folder.rglob('*.png'):
+        damage(path)
+    with pytest.raises(ValueError, match='10 such files of 10 are more than 90.0%'):
+        list(stream(folder, max_unreadable=1.).epoch(0))
+
+
+def test_refused_batches(folder: Path) -> None:
+    with pytest.raises(ValueError, match='--batch-size 5 cannot be split over 2 processes'):
+        stream(folder, 5, world_size=2)
+    with pytest.raises(ValueError, match='crops of 9 pixels do not fit into images of 8x8'):
+        stream(folder, crop=RandomCrop(9))
+
+
+def test_killed_worker(tmp_path: Path) -> None:
+    """As the system does when memory runs out: one line, not a traceback of the loader."""
+    batches = stream(write_noise(tmp_path / 'noise', 40), 1, workers=1).epoch(0)
+    next(batches)
+    worker, = multiprocessing.active_children()
+
+    @watched_workers()
+    def train() -> None:
+        worker.kill()
+        time.sleep(5)  # a step of training
+        list(batches)
+
+    with pytest.raises(TrainingError, match=f'{worker.pid}.* is killed .*; the last state is kept: run the') as caught:
+        train()
+    assert '\n' not in str(caught.value)

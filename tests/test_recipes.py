@@ -45,7 +45,7 @@ def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
     assert 'epoch 1' in first.stdout
     assert 'epoch 1' not in second.stdout
     assert '| pre-training |' in second.stdout
-    assert second.stdout in first.stdout or first.stdout.endswith(second.stdout)
+    assert first.stdout.endswith(second.stdout)  # the same table
 
 
 def test_other_images_to_pretrain_on(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
-"""Small pictures of one grey value each, and what of them comes back."""
+"""Small pictures of one colour each, in files and in data sets' formats, and what of them comes back."""
 
+import io
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,32 @@ def refused(folder: Path | str, fault: str, **options) -> None:
     with pytest.raises(ValueError, match=fault) as caught:
         load_images(str(folder), **{'size': None, **options})
     assert '\n' not in str(caught.value)
+
+
+def encoded(value: int, kind: str = 'PNG') -> bytes:
+    buffer = io.BytesIO()
+    picture(value).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_parquet(folder: Path, pictures: list[bytes], targets: list[int], names: list[str] | None) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+    from datasets import Image as ImageFeature
+
+    folder.mkdir(parents=True)
+    features = Features({
+        'image': ImageFeature(), 'label': Value('int64') if names is None else ClassLabel(names=names)})
+    rows = {'image': [{'bytes': data, 'path': None} for data in pictures], 'label': targets}
+    Dataset.from_dict(rows, features=features).to_parquet(folder / 'train-00000-of-00001.parquet')
+
+
+def write_shard(path: Path, samples: list[tuple[bytes, int | str | None]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, 'w') as tar:
+        for i, (image, label) in enumerate(samples):
+            for kind, data in (('png', image), *(() if label is None else (('cls', str(label).encode()),))):
+                entry = tarfile.TarInfo(f'{i:04}.{kind}')
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    split = {'name': 'train', 'filenames': [path.name], 'shard_lengths': [len(samples)], 'num_samples': len(samples)}
+    (path.parent / '_info.json').write_text(json.dumps({'splits': {'train': split}}))

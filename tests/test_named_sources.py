@@ -1,10 +1,7 @@
 """Data sets by name, from small files in their official formats."""
 
 import hashlib
-import io
-import json
 import pickle
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from torchvision import datasets
 from scae_zoo.training.cache import load
 from scae_zoo.training.sources import VOC_CLASSES, find_source, load_images, only, read_pairs
 
-from .pictures import labels, picture, refused, save, values
+from .pictures import encoded, labels, refused, save, values, write_parquet, write_shard
 
 WORDNET = ImageNetInfo().label_names()
 
@@ -162,23 +159,6 @@ def test_hugging_face_folder(tmp_path: Path) -> None:
     assert sorted(zip(values(images), labels(images), strict=True)) == [(0, 0), (10, 1), (20, 0), (30, 1)]
 
 
-def write_parquet(folder: Path, pictures: list[bytes], targets: list[int], names: list[str] | None) -> None:
-    from datasets import ClassLabel, Dataset, Features, Value
-    from datasets import Image as ImageFeature
-
-    folder.mkdir(parents=True)
-    features = Features({
-        'image': ImageFeature(), 'label': Value('int64') if names is None else ClassLabel(names=names)})
-    rows = {'image': [{'bytes': data, 'path': None} for data in pictures], 'label': targets}
-    Dataset.from_dict(rows, features=features).to_parquet(folder / 'train-00000-of-00001.parquet')
-
-
-def encoded(value: int, kind: str = 'PNG') -> bytes:
-    buffer = io.BytesIO()
-    picture(value).save(buffer, kind)
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize('names', [None, [f'name {i}' for i in range(1000)]])
 def test_hugging_face_imagenet(tmp_path: Path, names: list[str] | None) -> None:
     """Its classes are known by WordNet id, so that some can be chosen."""
@@ -217,18 +197,6 @@ def test_some_without_labels(tmp_path: Path) -> None:
     images = load_images(f'hfds/{tmp_path}/set', size=None, root=tmp_path / 'root')
     assert values(images) == [10, 20]
     assert images.targets is None
-
-
-def write_shard(path: Path, samples: list[tuple[bytes, int | str | None]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, 'w') as tar:
-        for i, (image, label) in enumerate(samples):
-            for kind, data in (('png', image), *(() if label is None else (('cls', str(label).encode()),))):
-                entry = tarfile.TarInfo(f'{i:04}.{kind}')
-                entry.size = len(data)
-                tar.addfile(entry, io.BytesIO(data))
-    split = {'name': 'train', 'filenames': [path.name], 'shard_lengths': [len(samples)], 'num_samples': len(samples)}
-    (path.parent / '_info.json').write_text(json.dumps({'splits': {'train': split}}))
 
 
 def test_webdataset(tmp_path: Path) -> None:

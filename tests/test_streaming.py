@@ -14,7 +14,7 @@ from scae_zoo.training.run_folder import TrainingError
 from scae_zoo.training.sources import find_source, only
 from scae_zoo.training.streaming import StreamedBatches, watched_workers
 
-from .test_sources import encoded, save, save_mask, write_parquet, write_shard
+from .pictures import encoded, save, save_mask, write_parquet, write_shard
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 

@@ -12,6 +12,7 @@ from scae_zoo.training.evaluation import (
     central_crop,
     denoising_quality,
     knn_accuracy,
+    linear_accuracy,
     logits,
     mean_average_precision,
     mean_iou,
@@ -212,3 +213,12 @@ def test_large_images_are_measured_a_few_at_a_time() -> None:
     ten_crop_scores(Watched(), images[:5], HALF, HALF, 256)
     assert max(seen) <= 2 ** 21
     assert sum(seen) == (40 + 50) * 256 ** 2
+
+
+def test_linear_accuracy() -> None:
+    """Classes that a line parts, on features of very different scales; one test image lies on the wrong side."""
+    x = torch.arange(-20., 20.)[:, None] + 0.5
+    train = torch.cat([x * 1e4, torch.ones_like(x) * 1e-3], 1)
+    targets = (x[:, 0] > 0).long()
+    test = torch.tensor([[-5e4, 1e-3], [5e4, 1e-3], [9e4, 1e-3], [3e4, 1e-3]])
+    assert linear_accuracy(train, targets, test, torch.tensor([0, 1, 1, 0])) == pytest.approx(75)

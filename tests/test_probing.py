@@ -51,6 +51,7 @@ def test_separable_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert [q.channels for q in layers] == [block.conv.out_channels for block in encoders[0].blocks]
     assert [q.reduction for q in layers] == sorted(q.reduction for q in layers)
     assert min(q.linear for q in layers) > 90
+    assert min(q.pooled for q in layers) > 90
     assert min(q.knn for q in layers) > 90
     assert all(10 < q.psnr < 60 for q in layers)
     assert layers[0].psnr > layers[-1].psnr
@@ -87,10 +88,10 @@ def test_unlabelled_images(tmp_path: Path) -> None:
 
 
 def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    layers = [LayerQuality(i + 1, 96, 2 ** i, 50. + i, 40. + i, 30. - i) for i in range(3)]
+    layers = [LayerQuality(i + 1, 96, 2 ** i, 50. + i, 45. + i, 40. + i, 30. - i) for i in range(3)]
     report_probes({'with shortcuts': layers, 'without': layers[:2]}, tmp_path / 'out')
     table = (tmp_path / 'out' / 'probes.md').read_text()
-    assert '| with shortcuts | 3 | 96 | 4 | 52.00 | 42.00 | 28.00 |' in table
+    assert '| with shortcuts | 3 | 96 | 4 | 52.00 | 47.00 | 42.00 | 28.00 |' in table
     assert len(table.splitlines()) == 2 + 5
     assert table in capsys.readouterr().out
     written = json.loads((tmp_path / 'out' / 'probes.json').read_text())

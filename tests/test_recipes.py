@@ -48,6 +48,28 @@ def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
     assert first.stdout.endswith(second.stdout)  # the same table
 
 
+def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    first = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
+    assert first.returncode == 0, first.stderr
+    second = run('cifar10_4k_labels', out, '--rows', 'today', '--seeds', '1')
+    assert second.returncode == 0, second.stderr
+    table = (out / 'results.md').read_text()
+    assert second.stdout.count('| 1 |') == table.count('| 1 |') == 2  # seeds of each row
+    assert table.index('| no pre-training |') < table.index('| today |')
+    assert not (out / 'pre-training-seed0').exists()
+
+
+def test_rows_that_cannot_be_made(tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    unknown = run('cifar10_4k_labels', out, '--rows', 'tomorrow')
+    assert 'error: --rows tomorrow: there are no-pre-training, ' in unknown.stderr
+    early = run('cifar10_4k_labels', out, '--rows', 'today-self-training')
+    assert early.returncode == 1
+    assert 'today-seed0' in early.stderr
+    assert 'Traceback' not in early.stderr
+
+
 def test_other_images_to_pretrain_on(tmp_path: Path) -> None:
     sample_images.write_multi_label(tmp_path / 'voc', 40, 24, VOC_CLASSES)
     sample_images.write_classes(tmp_path / 'unlabelled', 40, 12, ('a', 'b', 'c'))

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import re
 import shlex
 import shutil
 import statistics
@@ -34,13 +35,32 @@ ValueT = TypeVar('ValueT')
 
 
 class Arm(NamedTuple):
-    """One row of a table: how its networks are pre-trained (None: not at all), the auto-encoder's tag, and the paper's
-    figure."""
+    """One row of a table.
+
+    Args:
+        row: What it is called.
+        pretraining: How its networks are pre-trained; None: not at all.
+        tag: The auto-encoder's tag.
+        paper: The paper's figure.
+        finetuning: How they are fine-tuned, where that is not as for the other rows.
+        labelled: The labelled images for a seed, likewise.
+    """
 
     row: str
     pretraining: Pretraining | None
     tag: str
     paper: str = ''
+    finetuning: FineTuning | None = None
+    labelled: Callable[[int], ImageSet] | None = None
+
+    @property
+    def run(self) -> str:
+        """The row as ``--rows`` knows it."""
+        return re.sub('[^a-z0-9]+', '-', self.row.lower()).strip('-')
+
+    def run_of(self, seed: int) -> str:
+        """The sub-folder of the run with that seed."""
+        return f'{self.run}-seed{seed}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,12 +159,12 @@ class Experiment:
             test: ImageSet,
             unlabelled_data: str | None = None,
     ) -> list[Checkpoint]:
-        """A table: each arm is pre-trained once, by the first seed, and fine-tuned with each seed's labels.
+        """A table: each arm is pre-trained once and fine-tuned with each seed's labels.
 
         Args:
             name: ``<architecture>.<tag>`` of the fine-tuned network.
             arms: The rows; the last one is the method, whose checkpoints of the first seed may ship.
-            finetuning: Hyper-parameters, but for the seed.
+            finetuning: Hyper-parameters, but for the seed, of the arms that have none of their own.
             unlabelled: What all arms are pre-trained on.
             labelled: The labelled images for a seed.
             test: What the figures are measured on.
@@ -154,33 +174,52 @@ class Experiment:
             Of each pre-trained arm the auto-encoder, and last the method's classifier, by the first seed.
         """
         architecture = name.partition('.')[0]
-        made = []
-        for arm in arms:
+        made: dict[str, Checkpoint] = {}
+        for arm in self.chosen(arms):
             source = None
             if arm.pretraining is not None:
-                settings = arm.pretraining.replace(seed=self.seeds[0])
-                source = self.pretrain(f'{architecture}.{arm.tag}', unlabelled, settings, test, data=unlabelled_data)
-                made.append(source)
+                source = self.pretrain(
+                    f'{architecture}.{arm.tag}', unlabelled, arm.pretraining, test, data=unlabelled_data)
+                made[source.name] = source
             for seed in self.seeds:
-                run = f'{arm.tag or "scratch"}-seed{seed}'
-                checkpoint = self.finetune(name, source, labelled(seed), finetuning.replace(seed=seed), test, run)
+                checkpoint = self.finetune(
+                    name, source, (arm.labelled or labelled)(seed), (arm.finetuning or finetuning).replace(seed=seed),
+                    test, arm.run_of(seed))
                 self.add(arm.row, seed, headline(checkpoint))
                 if seed == self.seeds[0] and arm is arms[-1]:
-                    made.append(checkpoint)
+                    made[name] = checkpoint
         self.report({arm.row: arm.paper for arm in arms})
-        return made
+        return list(made.values())
+
+    def chosen(self, arms: Sequence[Arm]) -> list[Arm]:
+        """Those of ``--rows``, or all.
+
+        Raises:
+            ValueError: There is no such row.
+        """
+        wanted = self.args.rows or [arm.run for arm in arms]
+        unknown = sorted(set(wanted) - {arm.run for arm in arms})
+        if unknown:
+            raise ValueError(f'--rows {unknown[0]}: there are {", ".join(arm.run for arm in arms)}')
+        return [arm for arm in arms if arm.run in wanted]
 
     def add(self, row: str, seed: int, value: float) -> None:
         self.results.setdefault(row, {})[seed] = value
 
     def report(self, paper: Mapping[str, str], unit: str = '%') -> None:
-        """Print the table, and write it to ``results.md`` and ``results.json``."""
+        """Print the table, and write it to ``results.md`` and ``results.json``; with rows and seeds that an earlier
+        start of the recipe left there, if this one made others."""
         if not self.world.is_main:
             return
+        path = self.out / 'results.json'
+        for row, values in json.loads(path.read_text()).items() if path.is_file() else ():
+            self.results[row] = {**{int(seed): value for seed, value in values.items()}, **self.results.get(row, {})}
+        order = [row for row in paper if row in self.results]
+        self.results.update({row: self.results.pop(row) for row in order})
         lines = [f'| | ours ({unit}), `{self.budget}` budget | seeds | paper |', '| --- | --- | --- | --- |']
         for row, values in self.results.items():
             lines.append(f'| {row} | {mean_and_std(values.values())} | {len(values)} | {paper.get(row, "")} |')
-        (self.out / 'results.json').write_text(json.dumps(self.results, indent=2) + '\n')
+        path.write_text(json.dumps(self.results, indent=2) + '\n')
         self.write_table(lines)
 
     def write_table(self, lines: Sequence[str]) -> None:
@@ -256,6 +295,8 @@ def experiment(
                         help='size of the runs; smoke: a few images, to try the script (default here: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED',
                         help=f'(default: {" ".join(map(str, seeds))}; smoke: the first)')
+    parser.add_argument('--rows', nargs='+', metavar='ROW', help=(
+        'rows of the table to make, by the names of their runs (default: all); processes can share the work so'))
     parser.add_argument('--out', metavar='DIR', type=Path, help=f'(default: runs/{name}/BUDGET)')
     parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
     parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')

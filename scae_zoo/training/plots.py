@@ -23,10 +23,10 @@ def plot_probes(results: Mapping[str, Sequence[LayerQuality]], path: Path) -> No
         results: For each network's name its layers.
         path: The picture.
     """
-    figure = Figure(figsize=(11, 4.2), layout='constrained')
-    panels = (('linear', 'linear probe, accuracy (%)'), ('knn', '20 nearest neighbours, accuracy (%)'),
-              ('psnr', 'reconstruction probe, PSNR (dB)'))
-    for axes, (field, label) in zip(figure.subplots(1, 3), panels, strict=True):
+    figure = Figure(figsize=(14, 4.2), layout='constrained')
+    panels = (('linear', 'linear probe, accuracy (%)'), ('pooled', 'linear probe of pooled features, accuracy (%)'),
+              ('knn', '20 nearest neighbours, accuracy (%)'), ('psnr', 'reconstruction probe, PSNR (dB)'))
+    for axes, (field, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for name, layers in results.items():
             axes.plot([q.layer for q in layers], [getattr(q, field) for q in layers], marker='o', label=name)
         axes.set_xlabel('layer')
@@ -51,16 +51,18 @@ def report_probes(results: Mapping[str, Sequence[LayerQuality]], out: Path) -> N
     Raises:
         ValueError: They cannot be written.
     """
-    lines = ['| network | layer | channels | 1/size | linear probe (%) | k-NN (%) | reconstruction (dB) |',
-             '| --- | --- | --- | --- | --- | --- | --- |']
+    lines = ['| network | layer | channels | 1/size | linear probe (%) | linear probe, pooled (%) '
+             '| k-NN (%) | reconstruction (dB) |',
+             '| --- | --- | --- | --- | --- | --- | --- | --- |']
     for name, layers in results.items():
-        lines += [f'| {name} | {q.layer} | {q.channels} | {q.reduction} | {q.linear:.2f} | {q.knn:.2f} | {q.psnr:.2f} |'
-                  for q in layers]
-    figures = json.dumps({name: [q._asdict() for q in layers] for name, layers in results.items()}, indent=2)
+        for layer, channels, reduction, *figures in layers:
+            shown = ' | '.join(f'{figure:.2f}' for figure in figures)
+            lines.append(f'| {name} | {layer} | {channels} | {reduction} | {shown} |')
+    text = json.dumps({name: [q._asdict() for q in layers] for name, layers in results.items()}, indent=2)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / 'probes.md').write_text('\n'.join(lines) + '\n')
-        (out / 'probes.json').write_text(figures + '\n')
+        (out / 'probes.json').write_text(text + '\n')
     except OSError as error:
         raise ValueError(f'{error.filename or out}: cannot be written ({error.strerror})') from None
     plot_probes(results, out / 'probes.png')

@@ -14,7 +14,7 @@ from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
 from .data import Batches, ImageSet, denormalize, normalize
-from .evaluation import accuracy, batches_of, central_crop, knn_accuracy, psnr
+from .evaluation import accuracy, batches_of, central_crop, knn_accuracy, linear_accuracy, psnr
 from .loop import fit
 from .runs import RunOptions, running
 from .settings import Optimization, setting
@@ -32,13 +32,14 @@ class Probing(Optimization):
 
 
 class LayerQuality(NamedTuple):
-    """What was measured on one layer's output: accuracy in percent of a linear probe and of 20 nearest neighbours of
-    the pooled features, and the reconstruction's mean PSNR in dB."""
+    """What was measured on one layer's output: accuracy in percent of a linear probe of the feature map, of a linear
+    probe and of 20 nearest neighbours of the pooled features, and the reconstruction's mean PSNR in dB."""
 
     layer: int
     channels: int
     reduction: int
     linear: float
+    pooled: float
     knn: float
     psnr: float
 
@@ -192,12 +193,15 @@ def _measure(model: Probes, train: ImageSet, test: ImageSet, crop: int) -> list[
         for i, (y, image) in enumerate(zip(*model(x), strict=True)):
             logits[i].append(y.cpu())
             decibels[i].append(psnr(denormalize(image, cfg['mean'], cfg['std']), clean).cpu())
-    pooled = [_pooled(model, data.images, crop) for data in (train, test)]
-    return [
-        LayerQuality(
-            i + 1, model.channels[i], model.reductions[i], accuracy(torch.cat(logits[i]), test.targets),
-            knn_accuracy(pooled[0][i], train.targets, pooled[1][i], test.targets), torch.cat(decibels[i]).mean().item())
-        for i in range(len(model.channels))]
+    layers = []
+    features = [_pooled(model, data.images, crop) for data in (train, test)]
+    for i, (ours, theirs) in enumerate(zip(*features, strict=True)):
+        pooled, knn = (
+            measure(ours, train.targets, theirs, test.targets) for measure in (linear_accuracy, knn_accuracy))
+        linear = accuracy(torch.cat(logits[i]), test.targets)
+        layers.append(LayerQuality(
+            i + 1, model.channels[i], model.reductions[i], linear, pooled, knn, torch.cat(decibels[i]).mean().item()))
+    return layers
 
 
 def _pooled(model: Probes, images: torch.Tensor, crop: int) -> list[torch.Tensor]:

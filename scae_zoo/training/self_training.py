@@ -1,0 +1,47 @@
+"""Self-training: a classifier names the unlabelled images that it is sure of, for another one to learn from."""
+
+from dataclasses import replace
+
+import torch
+
+from ..autoencoder import create_encoder
+from ..checkpoint_folder import ENCODER, Checkpoint
+from .data import ImageSet
+from .evaluation import logits
+
+
+def pseudo_labelled(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSet, share: float) -> ImageSet:
+    """The labelled images, and of each class that the teacher finds among the others those that it is surest of, with
+    its labels (Lee 2013; the same share of each class, so that the easy ones do not take over).
+
+    Args:
+        teacher: A classifier of the labelled images' classes; its answers for an image and its mirror are averaged.
+        labelled: Images with one label each.
+        unlabelled: Images of the same size; their labels, where they have any, are not looked at.
+        share: Of the images that are named alike, the share that is taken, 0-1.
+
+    Raises:
+        ValueError: The share is none, or the classes or sizes differ.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f'share must be more than 0 and at most 1, not {share}')
+    encoder = create_encoder(teacher.architecture, teacher)
+    cfg = encoder.pretrained_cfg
+    if tuple(cfg.get('label_names') or ()) != labelled.classes or labelled.targets is None or labelled.multi_label:
+        raise ValueError(f'{teacher.name} does not classify the {len(labelled.classes)} classes of the labelled images')
+    if labelled.images.shape[1:] != unlabelled.images.shape[1:]:
+        raise ValueError('the labelled and the unlabelled images differ in size')
+    scores = logits(encoder, unlabelled.images, cfg['mean'], cfg['std'], crop=cfg['input_size'][-1], flip_average=True)
+    confidence, named = scores.softmax(1).max(1)
+    taken = []
+    for index in range(len(labelled.classes)):
+        members = (named == index).nonzero().flatten()
+        order = confidence[members].argsort(descending=True, stable=True)
+        taken.append(members[order[:round(share * len(members))]])
+    chosen = torch.cat(taken).sort().values
+    return replace(
+        labelled,
+        images=torch.cat([labelled.images, unlabelled.images[chosen]]),
+        targets=torch.cat([labelled.targets, named[chosen]]),
+        identity=f'{labelled.identity} and {share:.0%} of {unlabelled.identity} '
+                 f'by {teacher.name} {teacher.files[ENCODER]["sha256"][:16]}')

@@ -63,9 +63,16 @@ def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
     if options.world.is_main:
         print(f'checkpoint  {checkpoint.folder}')
         for key, value in checkpoint.metrics.items():
-            print(f'{key}: {value}')
+            values = value if isinstance(value, dict) else {'': value}
+            print(f'{key}: ' + ', '.join(f'{name} {_short(each)}'.strip() for name, each in values.items()))
+        if not any(isinstance(value, dict) for value in checkpoint.metrics.values()):
+            print('not measured: there are no images beside those of training; give --test')
         print(hint)
     return 0
+
+
+def _short(value: object) -> str:
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 def pretrain_command(args: argparse.Namespace) -> int:

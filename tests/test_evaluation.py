@@ -165,8 +165,8 @@ def test_logits() -> None:
     plain = logits(Means(), images, HALF, HALF, crop=4, batch_size=2)
     left = torch.arange(5) * 20.
     torch.testing.assert_close(plain, torch.stack([left, torch.zeros(5)], 1), atol=1e-3, rtol=0)
-    averaged = logits(Means(), images, HALF, HALF, crop=4, flip_average=True)
-    torch.testing.assert_close(averaged, torch.stack([left, left], 1) / 2, atol=1e-3, rtol=0)
+    mirrored = logits(Means(), images, HALF, HALF, crop=4, mirrored=True)
+    torch.testing.assert_close(mirrored, torch.stack([torch.zeros(5), left], 1), atol=1e-3, rtol=0)
 
 
 def test_ten_crops() -> None:

@@ -73,7 +73,7 @@ def test_random_kills(tmp_path: Path) -> None:
     assert all(killed.identical for killed in kills), kills
 
 
-@pytest.mark.parametrize('opt', ['adam', 'sgd', 'lamb', 'adan', 'lion', 'adafactorbv'])
+@pytest.mark.parametrize('opt', ['adam', 'sgd', 'lamb', 'adan', 'lion', 'adafactorbv', 'muon'])
 def test_goes_on_within_an_epoch(tmp_path: Path, opt: str) -> None:
     """Weights and log are those of an uninterrupted run, whatever the optimiser's state is made of."""
     settings = dict(opt=opt, ema=0.9, images=16, weight_decay=0.01, layer_decay=0.9)

@@ -18,7 +18,7 @@ from ..training.evaluation import (
     mean_iou,
     ten_crop_scores,
 )
-from ..training.finetuning import score
+from ..training.finetuning import accuracies
 from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
@@ -90,7 +90,7 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
         print(f'  mean      {mean_average_precision(precisions):.2f} %')
         _print_card(checkpoint, 'mean_average_precision', '{value:.2f} % mean over {images} images')
         return
-    central, flipped = (score(model, images, cfg, crop, flip_average=flip) for flip in (False, True))
+    central, flipped = accuracies(model, images, cfg, crop)
     print(f'{checkpoint.name}: {len(images)} images, central crops of {crop} x {crop}')
     print(f'  accuracy  {central:.2f} %, {flipped:.2f} % averaged with the mirrored crop')
     _print_card(checkpoint, 'accuracy', '{value:.2f} %, {flip_average:.2f} % with the mirrored crop, {images} images')

@@ -120,21 +120,20 @@ def logits(
         std: tuple[float, ...],
         *,
         crop: int,
-        flip_average: bool = False,
+        mirrored: bool = False,
         batch_size: int | None = None,
 ) -> torch.Tensor:
     """Logits (or features), N x K float32 on the CPU, of the central crops of N x C x H x W uint8 images.
 
     Args:
-        flip_average: Average with the logits of the mirrored crops.
+        mirrored: Mirror the crops.
     """
     model.eval()
     device = next(model.parameters()).device
     rows = []
     for batch in batches_of(images, crop, batch_size):
         x = normalize(central_crop(batch, crop).to(device), mean, std).contiguous(memory_format=torch.channels_last)
-        y = model(x).float()
-        rows.append(((y + model(x.flip(3)).float()) / 2 if flip_average else y).cpu())
+        rows.append(model(x.flip(3) if mirrored else x).float().cpu())
     return torch.cat(rows)
 
 

@@ -155,13 +155,21 @@ class _Prepare:
         return self.mix(x, F.one_hot(targets, self.classes).float(), generator)
 
 
-def score(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int, flip_average: bool = False) -> float:
+def score(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int) -> float:
     """Accuracy, or mean average precision for many labels, both in percent, on central crops."""
     assert data.targets is not None
-    output = logits(model, data.images, cfg['mean'], cfg['std'], crop=crop, flip_average=flip_average)
+    output = logits(model, data.images, cfg['mean'], cfg['std'], crop=crop)
     if data.multi_label:
         return mean_average_precision(average_precisions(output, data.targets))
     return accuracy(output, data.targets)
+
+
+def accuracies(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int) -> tuple[float, float]:
+    """Accuracy in percent on central crops, and with the logits averaged over each and its mirror."""
+    assert data.targets is not None
+    plain, mirrored = (logits(model, data.images, cfg['mean'], cfg['std'], crop=crop, mirrored=mirrored)
+                       for mirrored in (False, True))
+    return accuracy(plain, data.targets), accuracy((plain + mirrored) / 2, data.targets)
 
 
 def _measure(
@@ -187,7 +195,7 @@ def _measure(
                                   for name, value in zip(test.classes, precisions, strict=True)}}
         return metrics, [{'type': 'mean_average_precision', 'name': f'mAP on {len(test)} images, 10 crops (%)',
                           'value': round(result, 2)}]
-    result, flipped = (score(model, test, cfg, crop, flip_average=flip) for flip in (False, True))
+    result, flipped = accuracies(model, test, cfg, crop)
     metrics = {
         'accuracy': {'value': result, 'flip_average': flipped, 'images': len(test), 'crop': crop},
         'accuracy_before_fp16_storage': before}

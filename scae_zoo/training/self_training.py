@@ -31,8 +31,10 @@ def pseudo_labelled(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSe
         raise ValueError(f'{teacher.name} does not classify the {len(labelled.classes)} classes of the labelled images')
     if labelled.images.shape[1:] != unlabelled.images.shape[1:]:
         raise ValueError('the labelled and the unlabelled images differ in size')
-    scores = logits(encoder, unlabelled.images, cfg['mean'], cfg['std'], crop=cfg['input_size'][-1], flip_average=True)
-    confidence, named = scores.softmax(1).max(1)
+    plain, mirrored = (
+        logits(encoder, unlabelled.images, cfg['mean'], cfg['std'], crop=cfg['input_size'][-1], mirrored=mirrored)
+        for mirrored in (False, True))
+    confidence, named = ((plain + mirrored) / 2).softmax(1).max(1)
     taken = []
     for index in range(len(labelled.classes)):
         members = (named == index).nonzero().flatten()

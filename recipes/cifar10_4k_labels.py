@@ -20,13 +20,13 @@ from scae_zoo.training.self_training import pseudo_labelled
 ARCHITECTURE = 'scae_springenberg9'
 NAME = f'{ARCHITECTURE}.dae_ft_cifar10_4k'
 PRETRAINING = {
-    'cpu': Pretraining(epochs=16, crop=29, flip=False, corruption='gaussian:5-50', lr=1.5e-3),
-    'gpu': Pretraining(epochs=200, crop=29, flip=False, corruption='gaussian:5-50', lr=1.5e-3),
+    'cpu': Pretraining(epochs=16, crop=29, flip=False, corruption='gaussian:5-50'),
+    'gpu': Pretraining(epochs=200, crop=29, flip=False, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, flip=False, batch_size=16),
 }
 PAPER = {
-    'cpu': FineTuning(epochs=60, crop=29, flip=False, batch_size=64, lr=1e-3, drop_rate=0.5, down_drop_rate=0.5),
-    'gpu': FineTuning(epochs=300, crop=29, flip=False, batch_size=64, lr=1e-3, drop_rate=0.5, down_drop_rate=0.5),
+    'cpu': FineTuning(epochs=60, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
+    'gpu': FineTuning(epochs=300, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=29, flip=False, batch_size=8),
 }
 TODAY: dict[str, Any] = dict(flip=True, pad=2, strength=0.5, cutout=0.4, cutmix=1., ema=0.999)

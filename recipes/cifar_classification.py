@@ -12,13 +12,13 @@ from scae_zoo.training.pretraining import Pretraining
 
 ARCHITECTURE = 'scae_allconv15'
 PRETRAINING = {
-    'cpu': Pretraining(epochs=10, crop=29, corruption='gaussian:5-50', lr=1e-3),
-    'gpu': Pretraining(epochs=100, crop=29, corruption='gaussian:5-50', lr=1e-3),
+    'cpu': Pretraining(epochs=10, crop=29, corruption='gaussian:5-50'),
+    'gpu': Pretraining(epochs=100, crop=29, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=24, crop=29, batch_size=128, lr=1e-3, pad=2, cutout=0.25, label_smoothing=0.1),
-    'gpu': FineTuning(epochs=100, crop=29, batch_size=128, lr=1e-3, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.999),
+    'cpu': FineTuning(epochs=24, crop=29, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1),
+    'gpu': FineTuning(epochs=100, crop=29, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.999),
     'smoke': FineTuning(epochs=1, crop=29, batch_size=16),
 }
 PAPER = {  # random Gaussian, without shortcut, with shortcut

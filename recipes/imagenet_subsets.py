@@ -25,13 +25,13 @@ SUBSETS = {'animals': ANIMALS, 'vehicles': VEHICLES}
 IMAGES = 93_000  # of each subset
 SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
 PRETRAINING = {
-    'cpu': Pretraining(epochs=2, crop=225, batch_size=32, corruption='block:0.25:16', lr=5e-4),
-    'gpu': Pretraining(epochs=50, crop=225, batch_size=128, corruption='block:0.25:16', lr=5e-4),
+    'cpu': Pretraining(epochs=2, crop=225, batch_size=32, corruption='block:0.25:16'),
+    'gpu': Pretraining(epochs=50, crop=225, batch_size=128, corruption='block:0.25:16'),
     'smoke': Pretraining(epochs=1, crop=33, batch_size=16, corruption='block:0.25:4'),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=20, crop=225, batch_size=32, lr=3e-4, min_scale=0.9, max_scale=2., drop_rate=0.5),
-    'gpu': FineTuning(epochs=150, crop=225, batch_size=64, lr=3e-4, min_scale=0.9, max_scale=2., drop_rate=0.5),
+    'cpu': FineTuning(epochs=20, crop=225, batch_size=32, min_scale=0.9, max_scale=2., drop_rate=0.5),
+    'gpu': FineTuning(epochs=150, crop=225, batch_size=64, min_scale=0.9, max_scale=2., drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=33, batch_size=16),
 }
 VOC_ANIMALS = ('bird', 'cat', 'cow', 'dog', 'horse', 'sheep')

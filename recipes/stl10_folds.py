@@ -15,13 +15,13 @@ from scae_zoo.training.sources import split_folder
 ARCHITECTURE = 'scae_swwae'
 SIZE = 96
 PRETRAINING = {
-    'cpu': Pretraining(epochs=2, crop=89, corruption='block:0.25:8', lr=1e-3),
-    'gpu': Pretraining(epochs=100, crop=89, corruption='block:0.25:8', lr=1e-3),
+    'cpu': Pretraining(epochs=2, crop=89, corruption='block:0.25:8'),
+    'gpu': Pretraining(epochs=100, crop=89, corruption='block:0.25:8'),
     'smoke': Pretraining(epochs=1, crop=89, corruption='block:0.25:8', batch_size=8),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=60, crop=89, batch_size=50, lr=1e-3, pad=4, cutout=0.25, drop_rate=0.5),
-    'gpu': FineTuning(epochs=300, crop=89, batch_size=50, lr=1e-3, pad=4, cutout=0.25, drop_rate=0.5),
+    'cpu': FineTuning(epochs=60, crop=89, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
+    'gpu': FineTuning(epochs=300, crop=89, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=89, batch_size=8),
 }
 LABELS_PER_CLASS = {'cpu': 100, 'gpu': 100, 'smoke': 4}

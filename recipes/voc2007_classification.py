@@ -18,13 +18,13 @@ ARCHITECTURE = 'scae_vgg16'
 CONTEXT = 'block:0.25:112'
 SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
 PRETRAINING = {
-    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='block:0.25:16', lr=5e-4, sched='multistep'),
-    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='block:0.25:16', lr=5e-4, sched='multistep'),
+    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='block:0.25:16', sched='multistep'),
+    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='block:0.25:16', sched='multistep'),
     'smoke': Pretraining(epochs=1, crop=33, batch_size=16, corruption='block:0.25:4'),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=20, crop=225, batch_size=32, lr=3e-4, min_scale=0.9, max_scale=2., drop_rate=0.5),
-    'gpu': FineTuning(epochs=150, crop=225, batch_size=64, lr=3e-4, min_scale=0.9, max_scale=2., drop_rate=0.5),
+    'cpu': FineTuning(epochs=20, crop=225, batch_size=32, min_scale=0.9, max_scale=2., drop_rate=0.5),
+    'gpu': FineTuning(epochs=150, crop=225, batch_size=64, min_scale=0.9, max_scale=2., drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=33, batch_size=16),
 }
 

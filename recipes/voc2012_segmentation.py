@@ -17,13 +17,13 @@ from scae_zoo.training.sources import VOC_CLASSES
 ARCHITECTURE = 'scae_vgg16'
 SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
 PRETRAINING = {
-    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='gaussian:5-50', lr=5e-4),
-    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='gaussian:5-50', lr=5e-4),
+    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='gaussian:5-50'),
+    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=33, batch_size=16),
 }
 SEGMENTING = {
-    'cpu': Segmenting(epochs=15, crop=225, min_scale=0.9, max_scale=2., lr=5e-4),
-    'gpu': Segmenting(epochs=100, crop=225, min_scale=0.9, max_scale=2., lr=5e-4),
+    'cpu': Segmenting(epochs=15, crop=225, min_scale=0.9, max_scale=2.),
+    'gpu': Segmenting(epochs=100, crop=225, min_scale=0.9, max_scale=2.),
     'smoke': Segmenting(epochs=1, crop=33),
 }
 STARTS = (  # row, init, whether the auto-encoder has shortcuts; the last one is the method

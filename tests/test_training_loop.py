@@ -149,7 +149,7 @@ def test_layer_decay(tmp_path: Path) -> None:
     """Adam's first step moves a weight by its layer's learning rate."""
     torch.manual_seed(0)
     before = create_encoder('scae_springenberg9', None, num_classes=2)
-    model, _ = train(tmp_path, images=4, epochs=1, lr=1e-3, layer_decay=0.5)
+    model, _ = train(tmp_path, images=4, epochs=1, opt='adam', lr=1e-3, layer_decay=0.5)
     moved = [(a - b).abs().max().item() for a, b in zip(model.parameters(), before.parameters(), strict=True)
              if a.ndim > 1]
     # the gradient fades towards the image, and with it Adam's step falls below the learning rate

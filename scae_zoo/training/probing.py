@@ -25,6 +25,8 @@ class Probing(Optimization):
     """Hyper-parameters of the probes; the paper gives their kind only."""
 
     epochs: int = setting(40, 'passes over the images', low=1)
+    opt: str = setting('adam', "optimiser, a name of timm's (adam, adamw, sgd, lamb, ...)")
+    lr: float = setting(1.5e-3, 'peak learning rate', above=0)
     batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
     flip: bool = setting(False, 'mirror half of the crops')
     grid: int = setting(8, 'a feature map is averaged to at most GRID x GRID positions before the linear probe', low=1)
@@ -76,6 +78,15 @@ class ReconstructionProbe(nn.Module):
         return self.last(x.relu())
 
 
+def layer_outputs(encoder: ScaeEncoder, x: torch.Tensor) -> list[torch.Tensor]:
+    """Each block's output for N x C x H x W images in normalised units."""
+    outputs = []
+    for block in encoder.blocks:
+        x = block(x)
+        outputs.append(x)
+    return outputs
+
+
 class Probes(nn.Module):
     """Both probes on the output of each of a frozen encoder's blocks; no gradient passes from one to another."""
 
@@ -93,19 +104,10 @@ class Probes(nn.Module):
         self.linear = nn.ModuleList(LinearProbe(c, -(-crop // r), grid, num_classes) for c, r in layers)
         self.reconstruction = nn.ModuleList(ReconstructionProbe(c, r, width) for c, r in layers)
 
-    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Each block's output."""
-        outputs = []
-        self.encoder.eval()
-        with torch.no_grad():
-            for block in self.encoder.blocks:
-                x = block(x)
-                outputs.append(x)
-        return outputs
-
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Each layer's logits, N x K, and reconstruction, N x 3 x H x W, of N x 3 x H x W images."""
-        outputs = self.features(x)
+        with torch.no_grad():
+            outputs = layer_outputs(self.encoder.eval(), x)
         sizes = [(-(-x.shape[2] // 2 ** i), -(-x.shape[3] // 2 ** i)) for i in range(self.reductions[-1].bit_length())]
         return (
             [probe(y) for probe, y in zip(self.linear, outputs, strict=True)],
@@ -194,23 +196,34 @@ def _measure(model: Probes, train: ImageSet, test: ImageSet, crop: int) -> list[
             logits[i].append(y.cpu())
             decibels[i].append(psnr(denormalize(image, cfg['mean'], cfg['std']), clean).cpu())
     layers = []
-    features = [_pooled(model, data.images, crop) for data in (train, test)]
-    for i, (ours, theirs) in enumerate(zip(*features, strict=True)):
-        pooled, knn = (
-            measure(ours, train.targets, theirs, test.targets) for measure in (linear_accuracy, knn_accuracy))
+    for i, (pooled, knn) in enumerate(pooled_quality(model.encoder, train, test, crop)):
         linear = accuracy(torch.cat(logits[i]), test.targets)
         layers.append(LayerQuality(
             i + 1, model.channels[i], model.reductions[i], linear, pooled, knn, torch.cat(decibels[i]).mean().item()))
     return layers
 
 
-def _pooled(model: Probes, images: torch.Tensor, crop: int) -> list[torch.Tensor]:
-    """Each layer's features of the central crops, averaged over positions, N x C float32 on the CPU."""
-    cfg = model.encoder.pretrained_cfg
-    device = next(model.parameters()).device
-    rows: list[list[torch.Tensor]] = [[] for _ in model.channels]
+def pooled_quality(encoder: ScaeEncoder, train: ImageSet, test: ImageSet, crop: int) -> list[tuple[float, float]]:
+    """For each layer the accuracy in percent of a linear classifier and of 20 nearest neighbours on its features of the
+    central crops, averaged over positions."""
+    assert train.targets is not None
+    assert test.targets is not None
+    features = [_pooled(encoder, data.images, crop) for data in (train, test)]
+    return [
+        (linear_accuracy(ours, train.targets, theirs, test.targets),
+         knn_accuracy(ours, train.targets, theirs, test.targets))
+        for ours, theirs in zip(*features, strict=True)]
+
+
+@torch.inference_mode()
+def _pooled(encoder: ScaeEncoder, images: torch.Tensor, crop: int) -> list[torch.Tensor]:
+    """Each layer's pooled features, N x C float32 on the CPU."""
+    cfg = encoder.pretrained_cfg
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    rows: list[list[torch.Tensor]] = [[] for _ in encoder.blocks]
     for batch in batches_of(images, crop):
         x = normalize(central_crop(batch, crop).to(device), cfg['mean'], cfg['std'])
-        for row, y in zip(rows, model.features(x.contiguous(memory_format=torch.channels_last)), strict=True):
+        for row, y in zip(rows, layer_outputs(encoder, x.contiguous(memory_format=torch.channels_last)), strict=True):
             row.append(y.mean((2, 3)).float().cpu())
     return [torch.cat(row) for row in rows]

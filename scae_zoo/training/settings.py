@@ -92,8 +92,8 @@ class Optimization(Settings):
     epochs: int = setting(30, 'passes over the images', low=1)
     batch_size: int = setting(128, 'images a step, over all processes and accumulated parts', low=1)
     accumulate: int = setting(1, 'parts that a batch is split into, one after the other, to save memory', low=1)
-    opt: str = setting('adam', "optimiser, a name of timm's (adam, adamw, sgd, lamb, ...)")
-    lr: float = setting(1.5e-3, 'peak learning rate', above=0)
+    opt: str = setting('muon', "optimiser, a name of timm's (muon, adam, adamw, sgd, lamb, ...)")
+    lr: float = setting(3e-3, 'peak learning rate', above=0)
     weight_decay: float = setting(0., 'weight decay of everything but biases and norms', low=0)
     layer_decay: float | None = setting(None, 'learning rate of a layer relative to the next one', above=0, high=1)
     sched: str = setting('cosine', 'learning rate schedule', choices=('cosine', 'multistep', 'constant'))
@@ -116,8 +116,6 @@ class Optimization(Settings):
 class Supervised(Optimization):
     """What training on labelled images has besides, classifiers and segmenters alike."""
 
-    opt: str = setting('adamw', "optimiser, a name of timm's (adamw, adam, sgd, lamb, ...)")
-    lr: float = setting(1e-3, 'peak learning rate', above=0)
     weight_decay: float = setting(0.05, 'weight decay of everything but biases and norms', low=0)
     min_scale: float = setting(1., 'least factor by which an image is scaled before it is cropped', above=0)
     max_scale: float = setting(1., 'greatest such factor', above=0)

@@ -11,8 +11,8 @@ from scae_zoo.training.pretraining import Pretraining
 
 ARCHITECTURE = 'scae_springenberg9'
 SETTINGS = {
-    'cpu': Pretraining(epochs=16, crop=29, corruption='gaussian:5-50'),
-    'gpu': Pretraining(epochs=200, crop=29, corruption='gaussian:5-50'),
+    'cpu': Pretraining(epochs=16, crop=29, corruption='gaussian:5-50', opt='adam', lr=1.5e-3),
+    'gpu': Pretraining(epochs=200, crop=29, corruption='gaussian:5-50', opt='adam', lr=1.5e-3),
     'smoke': Pretraining(epochs=2, crop=29, batch_size=16),
 }
 

@@ -28,7 +28,7 @@ PAPER = {  # random Gaussian, without shortcut, with shortcut
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/cifar10') as e:
+    with experiment(__doc__, 'torch/cifar10', rows=True) as e:
         dataset = e.args.data.split('/')[-1]
         pretraining = e.pick(**PRETRAINING)
         paper = PAPER.get(dataset, ('', '', ''))

@@ -72,7 +72,7 @@ def main() -> None:
         for kind in SUBSETS:
             images = subset(e, kind, size)
             for shortcuts, tag in ((False, f'dae_noskip_{kind}'), (True, f'dae_{kind}')):
-                settings = e.pick(**PRETRAINING).replace(shortcuts=shortcuts, seed=e.seeds[0])
+                settings = e.pick(**PRETRAINING).replace(shortcuts=shortcuts)
                 source = e.pretrain(f'{ARCHITECTURE}.{tag}', images, settings, data=e.args.unlabelled)
                 sources[kind if shortcuts else f'{kind}, no shortcut'] = source
                 made.append(source)

@@ -40,7 +40,7 @@ def main() -> None:
                                      'supervised')}
         for row, shortcuts, tag in (('auto-encoder, no shortcut', False, 'dae_noskip_cifar10_4k'),
                                     ('auto-encoder', True, 'dae_cifar10_4k')):
-            settings = pretraining.replace(shortcuts=shortcuts, seed=seed)
+            settings = pretraining.replace(shortcuts=shortcuts)
             nets[row] = e.pretrain(f'{ARCHITECTURE}.{tag}', train, settings, test)
         results = {
             row: probe(checkpoint, train, test, probing, e.options(f'probes/{checkpoint.name}'))

@@ -28,7 +28,7 @@ LABELS_PER_CLASS = {'cpu': 100, 'gpu': 100, 'smoke': 4}
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/stl10', seeds=range(10), smoke=('classes', SIZE, ('a', 'b', 'c'))) as e:
+    with experiment(__doc__, 'torch/stl10', seeds=range(10), smoke=('classes', SIZE, ('a', 'b', 'c')), rows=True) as e:
         folders = e.args.data_dir is not None and split_folder(e.args.data_dir, 'train') is not None
         dataset = e.args.data_dir.name.replace('-', '_') if folders else 'stl10'
         unlabelled, test = e.images('train' if folders else 'unlabeled', SIZE), e.images('test', SIZE)

@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     smoke = ('multi_label', 40, VOC_CLASSES)
-    with experiment(__doc__, 'torch/voc2007', smoke=smoke, options=add_options) as e:
+    with experiment(__doc__, 'torch/voc2007', smoke=smoke, rows=True, options=add_options) as e:
         size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
         train, test = e.images('train', size), e.images('test', size)
         unlabelled = e.images('train', size, e.args.unlabelled)

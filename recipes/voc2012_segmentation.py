@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main() -> None:
     smoke = ('masks', 40, ('background', *VOC_CLASSES))
     with experiment(__doc__, 'torch/voc2012', smoke=smoke, options=add_options) as e:
-        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING).replace(seed=e.seeds[0])
+        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
         unlabelled, train = e.images('train', size, e.args.unlabelled), e.images('train', size, masks=True)
         autoencoders = {
             shortcuts: e.pretrain(f'{ARCHITECTURE}.{tag}', unlabelled, pretraining.replace(shortcuts=shortcuts),

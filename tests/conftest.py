@@ -36,6 +36,13 @@ def _fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
+@pytest.fixture
+def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU without bfloat16."""
+    for name in ('_is_amx_tile_supported', '_is_avx512_bf16_supported'):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+
+
 def randomize_norms(model: torch.nn.Module) -> torch.nn.Module:
     """Give every batch norm statistics and an affine part of its own, as after training."""
     for module in model.modules():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from scae_zoo.autoencoder import create_autoencoder
+from scae_zoo.training.data import ImageSet
 from scae_zoo.training.evaluation import (
     accuracy,
     average_precisions,
@@ -19,6 +20,7 @@ from scae_zoo.training.evaluation import (
     psnr,
     ten_crop_scores,
 )
+from scae_zoo.training.finetuning import accuracies
 from scae_zoo.training.tasks import segmentation_loss
 
 HALF = (0.5, 0.5, 0.5)
@@ -167,6 +169,22 @@ def test_logits() -> None:
     torch.testing.assert_close(plain, torch.stack([left, torch.zeros(5)], 1), atol=1e-3, rtol=0)
     mirrored = logits(Means(), images, HALF, HALF, crop=4, mirrored=True)
     torch.testing.assert_close(mirrored, torch.stack([torch.zeros(5), left], 1), atol=1e-3, rtol=0)
+
+
+def test_accuracies() -> None:
+    """The mirror image is right where the image itself is wrong, and surer of it."""
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    images[..., 2:4] = 100
+    images[..., 4:6] = 20
+
+    class SureOfMirrors(Means):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = super().forward(x)
+            return torch.where(y[:, :1] < y[:, 1:], 2 * y, y)
+
+    data = ImageSet(images, torch.ones(2, dtype=torch.long), ('left', 'right'))
+    cfg = {'mean': HALF, 'std': HALF}
+    assert accuracies(SureOfMirrors(), data, cfg, crop=4) == (0., 100.)
 
 
 def test_ten_crops() -> None:

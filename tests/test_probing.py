@@ -84,6 +84,8 @@ def test_unlabelled_images(tmp_path: Path) -> None:
     checkpoint = open_run_or_checkpoint(WEIGHTS / SHIPPED)
     with pytest.raises(ValueError, match='probes need images with one label each: a sub-folder a class'):
         probe(checkpoint, images, ImageSet(images.images), SETTINGS, options)
+    with pytest.raises(ValueError, match='probes need images of two classes or more'):
+        probe(checkpoint, images.subset(torch.arange(0, 8, 2), 'red'), images, SETTINGS, options)
     assert not (tmp_path / 'run').exists()
 
 

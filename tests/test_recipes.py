@@ -1,5 +1,6 @@
 """Every recipe runs from end to end on a few images, and each of its checkpoints loads."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -49,25 +50,59 @@ def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
 
 
 def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
+    """The table has what was made with the same settings in the same folder, by whichever start; each row and seed is
+    trained as the recipe says; the recorded command is that of the whole recipe."""
     out = tmp_path / 'out'
-    first = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
-    assert first.returncode == 0, first.stderr
-    second = run('cifar10_4k_labels', out, '--rows', 'today', '--seeds', '1')
-    assert second.returncode == 0, second.stderr
+    for rows, seeds in (('no-pre-training', '0 1'), ('today-without-cutmix', '2'), ('no-pre-training', '3')):
+        result = run('cifar10_4k_labels', out, '--rows', rows, '--seeds', *seeds.split())
+        assert result.returncode == 0, result.stderr
+    results = json.loads((out / 'results.json').read_text())
+    assert {row: sorted(values) for row, values in results.items()} == {
+        'no pre-training': ['0', '1', '3'], 'today, without CutMix': ['2']}
     table = (out / 'results.md').read_text()
-    assert second.stdout.count('| 1 |') == table.count('| 1 |') == 2  # seeds of each row
-    assert table.index('| no pre-training |') < table.index('| today |')
-    assert not (out / 'pre-training-seed0').exists()
+    assert table in result.stdout
+    assert table.index('| no pre-training |') < table.index('| today, without CutMix |')
+    plain, today = (json.loads((out / folder / 'run.json').read_text())
+                    for folder in ('no-pre-training-seed1', 'today-without-cutmix-seed2'))
+    assert (plain['seed'], plain['flip'], plain['strength'], plain['from']) == (1, False, 0, None)
+    assert (today['seed'], today['flip'], today['cutmix']) == (2, True, 0)
+    assert today['strength'] > 0
+    assert today['from']['name'] == 'scae_springenberg9.dae_cifar10'
+    recipe = next((out / 'today-without-cutmix-seed2').glob('*/recipe.yaml'))
+    assert '--rows' not in recipe.read_text()
+    recipe.write_text(recipe.read_text().replace('cutmix: 0.0', 'cutmix: 0.5'))
+    assert 'cutmix: 0.5' in recipe.read_text()
+    result = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
+    assert 'today, without CutMix' not in result.stdout  # of other settings than the recipe's
 
 
-def test_rows_that_cannot_be_made(tmp_path: Path) -> None:
-    out = tmp_path / 'out'
-    unknown = run('cifar10_4k_labels', out, '--rows', 'tomorrow')
+def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
+    result = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'today-self-training')
+    assert result.returncode == 0, result.stderr
+    student, = (tmp_path / 'out').glob('today-self-training-seed0/*/README.md')
+    assert ' that an earlier classifier named' in student.read_text()
+    assert '| today | ' in result.stdout
+
+
+def test_no_such_row(tmp_path: Path) -> None:
+    unknown = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'tomorrow')
+    assert unknown.returncode == 1
+    assert unknown.stderr.endswith('today, today-self-training\n')
     assert 'error: --rows tomorrow: there are no-pre-training, ' in unknown.stderr
-    early = run('cifar10_4k_labels', out, '--rows', 'today-self-training')
-    assert early.returncode == 1
-    assert 'today-seed0' in early.stderr
-    assert 'Traceback' not in early.stderr
+
+
+def test_two_processes_share_a_pretraining(tmp_path: Path) -> None:
+    """The second one waits for it, and each makes its row."""
+    out = tmp_path / 'out'
+    assert run('cifar10_4k_labels', out, '--rows', 'no-pre-training').returncode == 0  # makes the data
+    command = [sys.executable, str(CHECKOUT / 'recipes' / 'cifar10_4k_labels.py'), '--budget', 'smoke', '--device',
+               'cpu', '--out', str(out), '--rows']
+    processes = [subprocess.Popen([*command, row], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                 for row in ('pre-training', 'today')]
+    for process in processes:
+        _, error = process.communicate()
+        assert process.returncode == 0, error
+    assert len(list(out.glob('*-seed0/scae_*/manifest.json'))) == 3
 
 
 def test_other_images_to_pretrain_on(tmp_path: Path) -> None:

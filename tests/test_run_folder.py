@@ -105,7 +105,7 @@ def test_another_configuration(images: Path, tmp_path: Path, capsys: pytest.Capt
     assert pretrain(images, tmp_path / 'run', '--lr', '0.5', '--no-flip') == 2
     error = error_of(capsys)
     assert 'belongs to another configuration' in error
-    assert 'lr 0.0015 there and 0.5 here, flip True there and False here' in error
+    assert 'lr 0.003 there and 0.5 here, flip True there and False here' in error
     (images / 'a' / '0.png').unlink()
     assert pretrain(images, tmp_path / 'run') == 2
     assert 'images 24 there and 23 here' in error_of(capsys)

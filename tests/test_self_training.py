@@ -13,6 +13,7 @@ from scae_zoo.training.self_training import pseudo_labelled
 
 from .checkpoint_folders import NOTES
 
+CPU = torch.device('cpu')
 CLASSES = ('a', 'b', 'c')
 NAME = 'scae_springenberg9.teacher'
 
@@ -53,10 +54,11 @@ def answers(teacher: Checkpoint, x: torch.Tensor) -> torch.Tensor:
     return ((model(y) + model(y.flip(3))) / 2).softmax(1)
 
 
+@pytest.mark.usefixtures('_float32')
 @pytest.mark.parametrize('share', [0.3, 1.])
 def test_takes_the_surest_of_each_class(teacher: Checkpoint, share: float) -> None:
     others = images(60, 1)
-    found = pseudo_labelled(teacher, labelled(), ImageSet(others, identity='others'), share)
+    found = pseudo_labelled(teacher, labelled(), ImageSet(others, identity='others'), share, CPU)
     confidence, named = answers(teacher, others).max(1)
     assert len(named.unique()) > 1
     assert found.targets is not None
@@ -71,13 +73,14 @@ def test_takes_the_surest_of_each_class(teacher: Checkpoint, share: float) -> No
         assert len(taken) == round(share * int((named == k).sum()))
         rest = [confidence[i].item() for i in left if named[i] == k]
         assert not rest or not taken or confidence[taken].min().item() >= max(rest) - 1e-6
+    assert found.description == f'3 labelled images and {len(places)} that an earlier classifier named'
 
 
 def test_does_not_look_at_labels(teacher: Checkpoint) -> None:
     others = images(20, 2)
     known = ImageSet(others, torch.zeros(20, dtype=torch.long), CLASSES, 'others')
     unknown = ImageSet(others, identity='others')
-    a, b = (pseudo_labelled(teacher, labelled(), data, 0.5) for data in (known, unknown))
+    a, b = (pseudo_labelled(teacher, labelled(), data, 0.5, CPU) for data in (known, unknown))
     assert a.identity == b.identity
     assert a.targets is not None
     assert b.targets is not None
@@ -87,8 +90,8 @@ def test_does_not_look_at_labels(teacher: Checkpoint) -> None:
 def test_refused(teacher: Checkpoint) -> None:
     others = ImageSet(images(4, 3))
     with pytest.raises(ValueError, match='share must be'):
-        pseudo_labelled(teacher, labelled(), others, 0.)
+        pseudo_labelled(teacher, labelled(), others, 0., CPU)
     with pytest.raises(ValueError, match='does not classify the 2 classes'):
-        pseudo_labelled(teacher, ImageSet(images(2, 0), torch.arange(2), ('a', 'b')), others, 0.5)
+        pseudo_labelled(teacher, ImageSet(images(2, 0), torch.arange(2), ('a', 'b')), others, 0.5, CPU)
     with pytest.raises(ValueError, match='differ in size'):
-        pseudo_labelled(teacher, labelled(), ImageSet(others.images[..., 1:]), 0.5)
+        pseudo_labelled(teacher, labelled(), ImageSet(others.images[..., 1:]), 0.5, CPU)

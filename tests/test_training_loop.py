@@ -110,13 +110,6 @@ def test_moving_average(tmp_path: Path) -> None:
             torch.testing.assert_close(value, torch.lerp(first[key], second[key], 2 ** (-2 / 3)))
 
 
-@pytest.fixture
-def _float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU without bfloat16."""
-    for name in ('_is_amx_tile_supported', '_is_avx512_bf16_supported'):
-        monkeypatch.setattr(torch.cpu, name, lambda: False)
-
-
 @pytest.mark.usefixtures('_float32')
 def test_accumulated_parts_add_up(tmp_path: Path) -> None:
     """Up to rounding, where the norms' statistics are fixed; else each part is normalised by its own."""

@@ -24,12 +24,14 @@ class ImageSet:
             N x H x W uint8 masks; or None.
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
+        description: What a card calls them, where "N labelled images" is not the truth.
     """
 
     images: torch.Tensor
     targets: torch.Tensor | None = None
     classes: tuple[str, ...] = ()
     identity: str = ''
+    description: str = ''
 
     def __len__(self) -> int:
         return len(self.images)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+import yaml
 
 from ..checkpoint_writing import update_manifest
-from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
+from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError, open_folder
 from . import sample_images
 from .cache import load
 from .data import ImageSet
@@ -43,7 +44,7 @@ class Arm(NamedTuple):
         tag: The auto-encoder's tag.
         paper: The paper's figure.
         finetuning: How they are fine-tuned, where that is not as for the other rows.
-        labelled: The labelled images for a seed, likewise.
+        teacher: The arm whose classifier names the images that this one learns from besides; None: only labels.
     """
 
     row: str
@@ -51,7 +52,7 @@ class Arm(NamedTuple):
     tag: str
     paper: str = ''
     finetuning: FineTuning | None = None
-    labelled: Callable[[int], ImageSet] | None = None
+    teacher: 'Arm | None' = None
 
     @property
     def run(self) -> str:
@@ -61,6 +62,17 @@ class Arm(NamedTuple):
     def run_of(self, seed: int) -> str:
         """The sub-folder of the run with that seed."""
         return f'{self.run}-seed{seed}'
+
+
+def _without(names: Collection[str], options: Iterable[str]) -> list[str]:
+    """The options but for some and their values."""
+    kept, dropping = [], False
+    for option in options:
+        if option.startswith('--'):
+            dropping = option.partition('=')[0] in names
+        if not dropping:
+            kept.append(option)
+    return kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +133,12 @@ class Experiment:
         return data, folder
 
     def options(self, run: str, data: str | None = None) -> RunOptions:
-        given = [option for option in sys.argv[1:] if option != '--ship']
+        given = _without(('--ship', '--rows'), sys.argv[1:])
         budget = [] if '--budget' in given else ['--budget', self.budget]
         return RunOptions(
             self.out / run, self.world, command=shlex.join(['python', f'recipes/{self.name}.py', *budget, *given]),
-            dataset=(data or self.args.data).split('/')[-1], budget=self.budget, compile_model=self.args.compile)
+            dataset=(data or self.args.data).split('/')[-1], budget=self.budget, compile_model=self.args.compile,
+            wait=True)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
                  run: str = '', data: str | None = None) -> Checkpoint:
@@ -158,38 +171,57 @@ class Experiment:
             labelled: Callable[[int], ImageSet],
             test: ImageSet,
             unlabelled_data: str | None = None,
+            self_labelled: Callable[[int, Checkpoint], ImageSet] | None = None,
     ) -> list[Checkpoint]:
-        """A table: each arm is pre-trained once and fine-tuned with each seed's labels.
+        """A table: each arm is pre-trained once and fine-tuned with each seed's labels. It has the rows and seeds of
+        this start, and those that other starts of the recipe made with the same settings in the same folder.
 
         Args:
             name: ``<architecture>.<tag>`` of the fine-tuned network.
-            arms: The rows; the last one is the method, whose checkpoints of the first seed may ship.
+            arms: The rows; the last one is the method, whose checkpoint of the first seed may ship.
             finetuning: Hyper-parameters, but for the seed, of the arms that have none of their own.
             unlabelled: What all arms are pre-trained on.
             labelled: The labelled images for a seed.
             test: What the figures are measured on.
             unlabelled_data: What they are called, where they are not the recipe's own.
+            self_labelled: The images for a seed and a teacher, for arms that have one.
 
         Returns:
-            Of each pre-trained arm the auto-encoder, and last the method's classifier, by the first seed.
+            The auto-encoders that were made or found, and last the method's classifier by the first seed, if its row
+            was chosen.
         """
         architecture = name.partition('.')[0]
-        made: dict[str, Checkpoint] = {}
-        for arm in self.chosen(arms):
+        autoencoders: dict[str, Checkpoint] = {}
+
+        def settings(arm: Arm, seed: int) -> FineTuning:
+            return (arm.finetuning or finetuning).replace(seed=seed)
+
+        def train(arm: Arm, seed: int) -> Checkpoint:
             source = None
             if arm.pretraining is not None:
                 source = self.pretrain(
                     f'{architecture}.{arm.tag}', unlabelled, arm.pretraining, test, data=unlabelled_data)
-                made[source.name] = source
-            for seed in self.seeds:
-                checkpoint = self.finetune(
-                    name, source, (arm.labelled or labelled)(seed), (arm.finetuning or finetuning).replace(seed=seed),
-                    test, arm.run_of(seed))
-                self.add(arm.row, seed, headline(checkpoint))
-                if seed == self.seeds[0] and arm is arms[-1]:
-                    made[name] = checkpoint
+                autoencoders[source.name] = source
+            images = labelled(seed)
+            if arm.teacher is not None:
+                assert self_labelled is not None
+                images = self_labelled(seed, train(arm.teacher, seed))
+            return self.finetune(name, source, images, settings(arm, seed), test, arm.run_of(seed))
+
+        made = [(arm, train(arm, seed)) for arm in self.chosen(arms) for seed in self.seeds]
+        for arm in arms:
+            for seed, checkpoint in self._finished(arm, name):
+                recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
+                if all(recorded.get(key) == value for key, value in dataclasses.asdict(settings(arm, seed)).items()):
+                    self.add(arm.row, seed, headline(checkpoint))
         self.report({arm.row: arm.paper for arm in arms})
-        return list(made.values())
+        methods = [checkpoint for arm, checkpoint in made if arm is arms[-1]]
+        return [*autoencoders.values(), *methods[:1]]
+
+    def _finished(self, arm: Arm, name: str) -> Iterator[tuple[int, Checkpoint]]:
+        """The seeds that a row has been trained with, and their checkpoints."""
+        for folder in sorted(self.out.glob(f'{arm.run}-seed*/{name}')):
+            yield int(folder.parent.name.rpartition('seed')[2]), open_folder(folder)
 
     def chosen(self, arms: Sequence[Arm]) -> list[Arm]:
         """Those of ``--rows``, or all.
@@ -207,19 +239,13 @@ class Experiment:
         self.results.setdefault(row, {})[seed] = value
 
     def report(self, paper: Mapping[str, str], unit: str = '%') -> None:
-        """Print the table, and write it to ``results.md`` and ``results.json``; with rows and seeds that an earlier
-        start of the recipe left there, if this one made others."""
+        """Print the table, and write it to ``results.md`` and ``results.json``."""
         if not self.world.is_main:
             return
-        path = self.out / 'results.json'
-        for row, values in json.loads(path.read_text()).items() if path.is_file() else ():
-            self.results[row] = {**{int(seed): value for seed, value in values.items()}, **self.results.get(row, {})}
-        order = [row for row in paper if row in self.results]
-        self.results.update({row: self.results.pop(row) for row in order})
         lines = [f'| | ours ({unit}), `{self.budget}` budget | seeds | paper |', '| --- | --- | --- | --- |']
         for row, values in self.results.items():
             lines.append(f'| {row} | {mean_and_std(values.values())} | {len(values)} | {paper.get(row, "")} |')
-        path.write_text(json.dumps(self.results, indent=2) + '\n')
+        (self.out / 'results.json').write_text(json.dumps(self.results, indent=2) + '\n')
         self.write_table(lines)
 
     def write_table(self, lines: Sequence[str]) -> None:
@@ -228,15 +254,17 @@ class Experiment:
             (self.out / 'results.md').write_text('\n'.join(lines) + '\n')
             print('\n'.join(lines))
 
-    def ship(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Say where the checkpoints are, and with ``--ship`` write them into the package."""
-        if not self.world.is_main:
-            return
-        for checkpoint in checkpoints:
+    def show(self, checkpoints: Iterable[Checkpoint]) -> None:
+        """Say where the checkpoints are."""
+        for checkpoint in checkpoints if self.world.is_main else ():
             print(f'checkpoint  {checkpoint.folder}')
-            if self.args.ship:
+
+    def ship(self, checkpoints: Collection[Checkpoint]) -> None:
+        """Say where the checkpoints are, and with ``--ship`` write them into the package."""
+        self.show(checkpoints)
+        if self.args.ship and self.world.is_main:
+            for checkpoint in checkpoints:
                 shutil.copytree(checkpoint.folder, WEIGHTS / checkpoint.name, dirs_exist_ok=True)
-        if self.args.ship:
             update_manifest()
 
 
@@ -274,6 +302,7 @@ def experiment(
         *,
         seeds: Sequence[int] = (0, 1, 2),
         smoke: tuple[str, int, Sequence[str]] = ('classes', 32, ('a', 'b', 'c')),
+        rows: bool = False,
         options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> Iterator[Experiment]:
     """Parse a recipe's options; a fault inside the block ends the script with one line.
@@ -283,10 +312,12 @@ def experiment(
         data: The data set's name.
         seeds: Where ``--seeds`` does not say; ``smoke`` takes the first one.
         smoke: Kind, side in pixels and classes of the images that are made for ``--budget smoke`` without a --data-dir.
+        rows: Whether it can make some rows of its table only.
         options: Adds the recipe's own options.
     """
     name = Path(sys.argv[0]).stem
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                                     allow_abbrev=False)
     parser.add_argument('--data', default=data, help="data set's name (default: %(default)s)")
     parser.add_argument('--data-dir', metavar='DIR', type=Path, help=(
         'folder with train/ and test/ sub-folders of images, or where the named data set lies '
@@ -295,8 +326,10 @@ def experiment(
                         help='size of the runs; smoke: a few images, to try the script (default here: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED',
                         help=f'(default: {" ".join(map(str, seeds))}; smoke: the first)')
-    parser.add_argument('--rows', nargs='+', metavar='ROW', help=(
-        'rows of the table to make, by the names of their runs (default: all); processes can share the work so'))
+    if rows:
+        parser.add_argument('--rows', nargs='+', metavar='ROW', help=(
+            'rows of the table to make, by the names of their runs, such as no-pre-training (default: all); several '
+            'processes can share the work so, in one --out'))
     parser.add_argument('--out', metavar='DIR', type=Path, help=f'(default: runs/{name}/BUDGET)')
     parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
     parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')

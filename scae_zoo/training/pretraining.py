@@ -26,7 +26,7 @@ CORRUPTION_HELP = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretraining(Optimization):
-    """The paper gives crops, flips, the loss and Adam at 1e-4; the rest is ours."""
+    """The paper gives crops, flips, the loss and Adam at 1e-4 (``--opt adam --lr 1e-4``); the rest is ours."""
 
     corruption: str = setting('gaussian:5-50', CORRUPTION_HELP)
     clip_noise: bool = setting(True, 'clip noisy pixels to the valid range')

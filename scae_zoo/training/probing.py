@@ -158,6 +158,9 @@ def probe(
     """
     if any(data.targets is None or data.targets.ndim != 1 for data in (train, test)):
         raise ValueError('probes need images with one label each: a sub-folder a class')
+    assert train.targets is not None
+    if len(train.targets.unique()) < 2:
+        raise ValueError('probes need images of two classes or more to learn from')
     torch.manual_seed(settings.seed)
     encoder = create_encoder(checkpoint.architecture, checkpoint)
     cfg = encoder.pretrained_cfg

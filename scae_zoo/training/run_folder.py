@@ -64,12 +64,12 @@ class RunFolder:
         self.config = json.loads(json.dumps(config))
 
     @contextmanager
-    def held(self) -> Iterator['RunFolder']:
-        """Lock the folder and check its configuration, for the length of a run."""
+    def held(self, wait: bool = False) -> Iterator['RunFolder']:
+        """Lock the folder and check its configuration, for the length of a run; ``wait`` for another process to end."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / '.lock')
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
             raise TrainingError(
                 f'{self.folder}: another process trains here; wait for it, or give another --out') from None

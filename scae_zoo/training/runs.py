@@ -36,6 +36,7 @@ class RunOptions:
         compile_model: Use ``torch.compile``.
         tensorboard: Write scalars and pictures to ``out/tensorboard``.
         save_seconds: Time between saved states within an epoch.
+        wait: Wait where another process trains in the folder, and take what it makes; otherwise that is an error.
     """
 
     out: Path
@@ -46,6 +47,7 @@ class RunOptions:
     compile_model: bool = False
     tensorboard: bool = False
     save_seconds: float = SAVE_SECONDS
+    wait: bool = False
 
 
 def configuration(
@@ -86,7 +88,7 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         yield folder
         dist.barrier()
         return
-    with folder.held():
+    with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
         yield folder
         if options.world.size > 1:
@@ -144,7 +146,8 @@ def configure(
 def supervised_summary(what: str, data: ImageSet, source: Checkpoint | None, epochs: int, budget: str) -> str:
     """The card's sentence on how such a network was made."""
     start = f'started from {source.name}' if source else 'trained from random weights'
-    return (f'{what} of {len(data.classes)} classes, {start}, with {len(data):,} labelled images: {epochs} passes'
+    images = data.description or f'{len(data):,} labelled images'
+    return (f'{what} of {len(data.classes)} classes, {start}, with {images}: {epochs} passes'
             f'{f" (`{budget}` budget)" * bool(budget)}.')
 
 

@@ -5,12 +5,19 @@ from dataclasses import replace
 import torch
 
 from ..autoencoder import create_encoder
-from ..checkpoint_folder import ENCODER, Checkpoint
+from ..checkpoints import ENCODER, Checkpoint
 from .data import ImageSet
 from .evaluation import logits
+from .loop import autocast
 
 
-def pseudo_labelled(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSet, share: float) -> ImageSet:
+def pseudo_labelled(
+        teacher: Checkpoint,
+        labelled: ImageSet,
+        unlabelled: ImageSet,
+        share: float,
+        device: torch.device,
+) -> ImageSet:
     """The labelled images, and of each class that the teacher finds among the others those that it is surest of, with
     its labels (Lee 2013; the same share of each class, so that the easy ones do not take over).
 
@@ -19,21 +26,23 @@ def pseudo_labelled(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSe
         labelled: Images with one label each.
         unlabelled: Images of the same size; their labels, where they have any, are not looked at.
         share: Of the images that are named alike, the share that is taken, 0-1.
+        device: Where the teacher runs.
 
     Raises:
         ValueError: The share is none, or the classes or sizes differ.
     """
     if not 0 < share <= 1:
         raise ValueError(f'share must be more than 0 and at most 1, not {share}')
-    encoder = create_encoder(teacher.architecture, teacher)
+    encoder = create_encoder(teacher.architecture, teacher).to(device)
     cfg = encoder.pretrained_cfg
     if tuple(cfg.get('label_names') or ()) != labelled.classes or labelled.targets is None or labelled.multi_label:
         raise ValueError(f'{teacher.name} does not classify the {len(labelled.classes)} classes of the labelled images')
     if labelled.images.shape[1:] != unlabelled.images.shape[1:]:
         raise ValueError('the labelled and the unlabelled images differ in size')
-    plain, mirrored = (
-        logits(encoder, unlabelled.images, cfg['mean'], cfg['std'], crop=cfg['input_size'][-1], mirrored=mirrored)
-        for mirrored in (False, True))
+    with autocast(device):
+        plain, mirrored = (
+            logits(encoder, unlabelled.images, cfg['mean'], cfg['std'], crop=cfg['input_size'][-1], mirrored=mirrored)
+            for mirrored in (False, True))
     confidence, named = ((plain + mirrored) / 2).softmax(1).max(1)
     taken = []
     for index in range(len(labelled.classes)):
@@ -45,5 +54,6 @@ def pseudo_labelled(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSe
         labelled,
         images=torch.cat([labelled.images, unlabelled.images[chosen]]),
         targets=torch.cat([labelled.targets, named[chosen]]),
-        identity=f'{labelled.identity} and {share:.0%} of {unlabelled.identity} '
-                 f'by {teacher.name} {teacher.files[ENCODER]["sha256"][:16]}')
+        identity=f'{labelled.identity} and {share:g} of {unlabelled.identity} '
+                 f'by {teacher.name} {teacher.files[ENCODER]["sha256"][:16]}',
+        description=f'{len(labelled):,} labelled images and {len(chosen):,} that an earlier classifier named')

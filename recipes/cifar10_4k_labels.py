@@ -20,12 +20,12 @@ from scae_zoo.training.self_training import pseudo_labelled
 ARCHITECTURE = 'scae_springenberg9'
 NAME = f'{ARCHITECTURE}.dae_ft_cifar10_4k'
 PRETRAINING = {
-    'cpu': Pretraining(epochs=16, crop=29, flip=False, corruption='gaussian:5-50'),
+    'cpu': Pretraining(epochs=8, crop=29, flip=False, corruption='gaussian:5-50'),
     'gpu': Pretraining(epochs=200, crop=29, flip=False, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, flip=False, batch_size=16),
 }
 PAPER = {
-    'cpu': FineTuning(epochs=60, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
+    'cpu': FineTuning(epochs=30, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
     'gpu': FineTuning(epochs=300, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=29, flip=False, batch_size=8),
 }

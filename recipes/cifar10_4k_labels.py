@@ -36,6 +36,7 @@ WITHOUT: dict[str, dict[str, Any]] = {
     'CutMix': dict(cutmix=0.),
     'moving average': dict(ema=None),
 }
+TODAY_EPOCHS = {'cpu': 60, 'gpu': 600, 'smoke': 1}
 STUDENT_EPOCHS = {'cpu': 20, 'gpu': 100, 'smoke': 1}
 SURE = 0.6  # share of the images named alike that the student learns from
 LABELS_PER_CLASS = {'cpu': 400, 'gpu': 400, 'smoke': 4}
@@ -45,7 +46,7 @@ def main() -> None:
     with experiment(__doc__, 'torch/cifar10', seeds=range(5), rows=True) as e:
         train, test = e.images('train', 32), e.images('test', 32)
         labels, pretraining, paper = e.pick(**LABELS_PER_CLASS), e.pick(**PRETRAINING), e.pick(**PAPER)
-        today = paper.replace(**TODAY)
+        today = paper.replace(epochs=e.pick(**TODAY_EPOCHS), **TODAY)
 
         def labelled(seed: int) -> ImageSet:
             return train.subset(train.per_class(labels, seed)[0], f'{labels} labels per class, seed {seed}')

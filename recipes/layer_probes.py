@@ -14,12 +14,12 @@ from scae_zoo.training.probing import Probing, probe
 
 ARCHITECTURE = 'scae_springenberg9'
 PRETRAINING = {
-    'cpu': Pretraining(epochs=100, crop=29, corruption='gaussian:5-50'),
+    'cpu': Pretraining(epochs=50, crop=29, corruption='gaussian:5-50'),
     'gpu': Pretraining(epochs=400, crop=29, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }
 SUPERVISED = {
-    'cpu': FineTuning(epochs=40, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
+    'cpu': FineTuning(epochs=30, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
     'gpu': FineTuning(epochs=200, crop=29, flip=False, batch_size=64, drop_rate=0.5, down_drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=29, batch_size=8),
 }

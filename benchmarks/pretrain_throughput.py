@@ -3,8 +3,9 @@
     python benchmarks/pretrain_throughput.py --compile
 
 The plain loop is what a tutorial has: float32, torchvision's CIFAR10 class in a DataLoader with worker processes, Adam.
-Ours is the training engine as `scae pretrain --opt adam` runs it. The two alternate; the ratio of the medians is what counts. The
-achieved FLOP/s are set against the fastest bfloat16 convolution that this machine was seen to do in the same run.
+Ours is the training engine as `scae pretrain --opt adam` runs it. The two alternate; the ratio of the medians is what
+counts. The achieved FLOP/s are set against the fastest bfloat16 convolution that this machine was seen to do in the
+same run.
 """
 
 import argparse
@@ -88,8 +89,8 @@ def ours(pixels: np.ndarray, batch_size: int, device: torch.device, compile_mode
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(folder, {})
         with run.held():
-            fit(DenoisingTask(model, device), batches, Optimization(epochs=2, opt='adam', lr=1e-3), run, World(0, 1, device),
-                compile_model=compile_model)
+            settings = Optimization(epochs=2, opt='adam', lr=1e-3)
+            fit(DenoisingTask(model, device), batches, settings, run, World(0, 1, device), compile_model=compile_model)
         rows = (Path(folder) / 'log.jsonl').read_text().splitlines()
     return json.loads(rows[-1])['images_per_second']
 

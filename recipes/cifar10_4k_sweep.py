@@ -40,10 +40,12 @@ def main() -> None:
         rest = train.subset(others, f'without {held} per class, seed {HELD_SEED}')
         pretraining, finetuning = e.pick(**PRETRAINING), e.pick(**FINETUNING)
         made = []
-        for arm in e.chosen([Arm('no pre-training', None, ''), *(
+        for arm in e.chosen([Arm('no pre-training', None), *(
                 Arm(corruption, pretraining.replace(corruption=corruption), f'dae_sweep{i}')
                 for i, corruption in enumerate(CORRUPTIONS))]):
-            source = e.pretrain(f'{ARCHITECTURE}.{arm.tag}', train, arm.pretraining) if arm.pretraining else None
+            source = None
+            if isinstance(arm.pretraining, Pretraining):
+                source = e.pretrain(f'{ARCHITECTURE}.{arm.tag}', train, arm.pretraining)
             made += [source] if source else []
             for seed in e.seeds:
                 labelled = rest.subset(rest.per_class(labels, seed)[0], f'{labels} labels per class, seed {seed}')

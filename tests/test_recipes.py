@@ -84,6 +84,20 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
     assert '| today | ' in result.stdout
 
 
+def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
+    assert run('cifar10_autoencoder', tmp_path / 'made').returncode == 0
+    source = tmp_path / 'made' / 'dae_cifar10-seed0' / 'scae_springenberg9.dae_cifar10'
+    result = run('cifar10_all_labels', tmp_path / 'out', '--rows', 'pre-training', '--from', str(source))
+    assert result.returncode == 0, result.stderr
+    started, = (tmp_path / 'out').glob('pre-training-seed0/run.json')
+    sha256 = json.loads((source / 'manifest.json').read_text())['files']['model.safetensors']['sha256']
+    assert json.loads(started.read_text())['from']['sha256']['model.safetensors'] == sha256[:16]
+    missing = run('cifar10_all_labels', tmp_path / 'out', '--from', 'dae_cifar11')
+    assert missing.returncode == 1
+    assert missing.stderr.startswith('cifar10_all_labels: error: ')
+    assert 'dae_cifar11' in missing.stderr
+
+
 def test_no_such_row(tmp_path: Path) -> None:
     unknown = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'tomorrow')
     assert unknown.returncode == 1

@@ -40,16 +40,16 @@ class Arm(NamedTuple):
 
     Args:
         row: What it is called.
-        pretraining: How its networks are pre-trained; None: not at all.
-        tag: The auto-encoder's tag.
+        pretraining: How its networks are pre-trained, or the auto-encoder that they start from; None: neither.
+        tag: The tag of the auto-encoder that is made.
         paper: The paper's figure.
         finetuning: How they are fine-tuned, where that is not as for the other rows.
         teacher: The arm whose classifier names the images that this one learns from besides; None: only labels.
     """
 
     row: str
-    pretraining: Pretraining | None
-    tag: str
+    pretraining: Pretraining | Checkpoint | None
+    tag: str = ''
     paper: str = ''
     finetuning: FineTuning | None = None
     teacher: 'Arm | None' = None
@@ -187,7 +187,7 @@ class Experiment:
             self_labelled: The images for a seed and a teacher, for arms that have one.
 
         Returns:
-            The auto-encoders that were made or found, and last the method's classifier by the first seed, if its row
+            The auto-encoders that were made, and last the method's classifier by the first seed, if its row
             was chosen.
         """
         architecture = name.partition('.')[0]
@@ -197,10 +197,9 @@ class Experiment:
             return (arm.finetuning or finetuning).replace(seed=seed)
 
         def train(arm: Arm, seed: int) -> Checkpoint:
-            source = None
-            if arm.pretraining is not None:
-                source = self.pretrain(
-                    f'{architecture}.{arm.tag}', unlabelled, arm.pretraining, test, data=unlabelled_data)
+            source = arm.pretraining
+            if isinstance(source, Pretraining):
+                source = self.pretrain(f'{architecture}.{arm.tag}', unlabelled, source, test, data=unlabelled_data)
                 autoencoders[source.name] = source
             images = labelled(seed)
             if arm.teacher is not None:

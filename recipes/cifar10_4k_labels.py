@@ -11,8 +11,9 @@ end from images that it named itself. --ship puts this dae_cifar10 in the place 
 from typing import Any
 
 from scae_zoo.checkpoints import Checkpoint
+from scae_zoo.training.comparison import Arm, compare
 from scae_zoo.training.data import ImageSet
-from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.self_training import pseudo_labelled
@@ -69,7 +70,7 @@ def main() -> None:
             best._replace(row='today, self-training', teacher=best,
                           finetuning=today.replace(epochs=e.pick(**STUDENT_EPOCHS))),
         )
-        e.ship(e.compare(NAME, arms, paper, train, labelled, test, self_labelled=self_labelled))
+        e.ship(compare(e, NAME, arms, paper, train, labelled, test, self_labelled=self_labelled))
 
 
 if __name__ == '__main__':

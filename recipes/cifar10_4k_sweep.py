@@ -7,7 +7,8 @@ and of 20 nearest neighbours on the last layer's pooled features, and of a short
 """
 
 from scae_zoo.autoencoder import create_encoder
-from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.comparison import Arm, chosen
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.probing import pooled_quality
@@ -40,9 +41,9 @@ def main() -> None:
         rest = train.subset(others, f'without {held} per class, seed {HELD_SEED}')
         pretraining, finetuning = e.pick(**PRETRAINING), e.pick(**FINETUNING)
         made = []
-        for arm in e.chosen([Arm('no pre-training', None), *(
+        for arm in chosen([Arm('no pre-training', None), *(
                 Arm(corruption, pretraining.replace(corruption=corruption), f'dae_sweep{i}')
-                for i, corruption in enumerate(CORRUPTIONS))]):
+                for i, corruption in enumerate(CORRUPTIONS))], e):
             source = None
             if isinstance(arm.pretraining, Pretraining):
                 source = e.pretrain(f'{ARCHITECTURE}.{arm.tag}', train, arm.pretraining)

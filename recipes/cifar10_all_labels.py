@@ -10,7 +10,8 @@ has no such row; Springenberg et al. 2015 have 90.92 % without augmentation and 
 import argparse
 
 from scae_zoo.checkpoints import find
-from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 
 ARCHITECTURE = 'scae_springenberg9'
@@ -34,7 +35,8 @@ def main() -> None:
             Arm('no pre-training', None),
             Arm('pre-training', find(ARCHITECTURE, e.args.source, 'autoencoder')),
         )
-        e.ship(e.compare(f'{ARCHITECTURE}.dae_ft_cifar10', arms, e.pick(**FINETUNING), train, lambda seed: train, test))
+        name = f'{ARCHITECTURE}.dae_ft_cifar10'
+        e.ship(compare(e, name, arms, e.pick(**FINETUNING), train, lambda seed: train, test, curves=True))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@ Makes scae_allconv15.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10. The c
 weights, trained in the same way.
 """
 
-from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
 
@@ -39,7 +40,7 @@ def main() -> None:
             Arm('pre-training', pretraining, f'dae_{dataset}', paper[2]),
         )
         name = f'{ARCHITECTURE}.dae_ft_{dataset}'
-        e.ship(e.compare(name, arms, e.pick(**FINETUNING), train, lambda seed: train, test))
+        e.ship(compare(e, name, arms, e.pick(**FINETUNING), train, lambda seed: train, test, curves=True))
 
 
 if __name__ == '__main__':

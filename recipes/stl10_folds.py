@@ -6,8 +6,9 @@ Makes scae_swwae.dae_stl10, .dae_noskip_stl10 and .dae_ft_stl10. A seed is a fol
 of images instead, train/ without labels is what all arms are pre-trained on, and a seed draws 100 labels of each class.
 """
 
+from scae_zoo.training.comparison import Arm, compare
 from scae_zoo.training.data import ImageSet
-from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.sources import split_folder
@@ -47,7 +48,7 @@ def main() -> None:
             Arm('pre-training', pretraining, f'dae_{dataset}', '75.8 ± 0.5'),
         )
         name = f'{ARCHITECTURE}.dae_ft_{dataset}'
-        e.ship(e.compare(name, arms, e.pick(**FINETUNING), unlabelled, labelled, test))
+        e.ship(compare(e, name, arms, e.pick(**FINETUNING), unlabelled, labelled, test))
 
 
 if __name__ == '__main__':

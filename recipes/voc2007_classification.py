@@ -9,7 +9,8 @@ ten random crops.
 
 import argparse
 
-from scae_zoo.training.experiment import Arm, experiment
+from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.sources import VOC_CLASSES
@@ -50,7 +51,8 @@ def main() -> None:
         )
         name = f'{ARCHITECTURE}.dae_ft_voc2007'
         tuning = e.pick(**FINETUNING)
-        e.ship(e.compare(name, arms, tuning, unlabelled, lambda seed: train, test, e.args.unlabelled))
+        e.ship(compare(e, name, arms, tuning, unlabelled, lambda seed: train, test,
+                       unlabelled_data=e.args.unlabelled))
 
 
 if __name__ == '__main__':

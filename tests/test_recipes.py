@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder, create_segmenter
 from scae_zoo.autoencoder import create_encoder
@@ -96,6 +97,20 @@ def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
     assert missing.returncode == 1
     assert missing.stderr.startswith('cifar10_all_labels: error: ')
     assert 'dae_cifar11' in missing.stderr
+
+
+def test_curves(tmp_path: Path) -> None:
+    """What was measured after a pass, up to the figure of the table."""
+    out = tmp_path / 'out'
+    assert run('cifar10_all_labels', out).returncode == 0
+    results = json.loads((out / 'results.json').read_text())
+    assert list(results) == ['no pre-training', 'pre-training']
+    for row, figures in results.items():
+        log = out / f'{row.replace(" ", "-")}-seed0' / 'log.jsonl'
+        last = json.loads(log.read_text().splitlines()[-1])
+        assert last['validation'] == pytest.approx(figures['0'], abs=100 / 24 + 0.01)  # at most one image, by rounding
+    with Image.open(out / 'curves.png') as picture:
+        assert picture.width > 400
 
 
 def test_no_such_row(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-"""What the recipes share: their options, the runs of an experiment side by side, and the table at the end."""
+"""What the recipes share: their options, their data, and how they run, report and ship."""
 
 import argparse
 import dataclasses
 import json
-import re
 import shlex
 import shutil
 import statistics
@@ -12,13 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
-import yaml
 
 from ..checkpoint_writing import update_manifest
-from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError, open_folder
+from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
 from . import sample_images
 from .cache import load
 from .data import ImageSet
@@ -33,35 +31,6 @@ from .sources import find_source, only, read_pairs, split_folder
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24
 ValueT = TypeVar('ValueT')
-
-
-class Arm(NamedTuple):
-    """One row of a table.
-
-    Args:
-        row: What it is called.
-        pretraining: How its networks are pre-trained, or the auto-encoder that they start from; None: neither.
-        tag: The tag of the auto-encoder that is made.
-        paper: The paper's figure.
-        finetuning: How they are fine-tuned, where that is not as for the other rows.
-        teacher: The arm whose classifier names the images that this one learns from besides; None: only labels.
-    """
-
-    row: str
-    pretraining: Pretraining | Checkpoint | None
-    tag: str = ''
-    paper: str = ''
-    finetuning: FineTuning | None = None
-    teacher: 'Arm | None' = None
-
-    @property
-    def run(self) -> str:
-        """The row as ``--rows`` knows it."""
-        return re.sub('[^a-z0-9]+', '-', self.row.lower()).strip('-')
-
-    def run_of(self, seed: int) -> str:
-        """The sub-folder of the run with that seed."""
-        return f'{self.run}-seed{seed}'
 
 
 def _without(names: Collection[str], options: Iterable[str]) -> list[str]:
@@ -147,9 +116,9 @@ class Experiment:
         return pretrain(name, images, settings, self.options(run or name, data), test)
 
     def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,
-                 run: str) -> Checkpoint:
+                 run: str, validation: ImageSet | None = None) -> Checkpoint:
         """Likewise fine-tune."""
-        return finetune(name, source, train, settings, self.options(run), test)
+        return finetune(name, source, train, settings, self.options(run), test, validation)
 
     def segment(self, name: str, source: Checkpoint | None, train: ImageSet, settings: Segmenting,
                 test: Iterable[Pair], run: str) -> Checkpoint:
@@ -161,78 +130,6 @@ class Experiment:
         place, root = self._place(self.args.data)
         pairs = read_pairs(find_source(place, split, masks=True, root=root))
         return islice(pairs, SMOKE_IMAGES) if self.budget == 'smoke' else pairs
-
-    def compare(
-            self,
-            name: str,
-            arms: Sequence[Arm],
-            finetuning: FineTuning,
-            unlabelled: ImageSet,
-            labelled: Callable[[int], ImageSet],
-            test: ImageSet,
-            unlabelled_data: str | None = None,
-            self_labelled: Callable[[int, Checkpoint], ImageSet] | None = None,
-    ) -> list[Checkpoint]:
-        """A table: each arm is pre-trained once and fine-tuned with each seed's labels. It has the rows and seeds of
-        this start, and those that other starts of the recipe made with the same settings in the same folder.
-
-        Args:
-            name: ``<architecture>.<tag>`` of the fine-tuned network.
-            arms: The rows; the last one is the method, whose checkpoint of the first seed may ship.
-            finetuning: Hyper-parameters, but for the seed, of the arms that have none of their own.
-            unlabelled: What all arms are pre-trained on.
-            labelled: The labelled images for a seed.
-            test: What the figures are measured on.
-            unlabelled_data: What they are called, where they are not the recipe's own.
-            self_labelled: The images for a seed and a teacher, for arms that have one.
-
-        Returns:
-            The auto-encoders that were made, and last the method's classifier by the first seed, if its row
-            was chosen.
-        """
-        architecture = name.partition('.')[0]
-        autoencoders: dict[str, Checkpoint] = {}
-
-        def settings(arm: Arm, seed: int) -> FineTuning:
-            return (arm.finetuning or finetuning).replace(seed=seed)
-
-        def train(arm: Arm, seed: int) -> Checkpoint:
-            source = arm.pretraining
-            if isinstance(source, Pretraining):
-                source = self.pretrain(f'{architecture}.{arm.tag}', unlabelled, source, test, data=unlabelled_data)
-                autoencoders[source.name] = source
-            images = labelled(seed)
-            if arm.teacher is not None:
-                assert self_labelled is not None
-                images = self_labelled(seed, train(arm.teacher, seed))
-            return self.finetune(name, source, images, settings(arm, seed), test, arm.run_of(seed))
-
-        made = [(arm, train(arm, seed)) for arm in self.chosen(arms) for seed in self.seeds]
-        for arm in arms:
-            for seed, checkpoint in self._finished(arm, name):
-                recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
-                if all(recorded.get(key) == value for key, value in dataclasses.asdict(settings(arm, seed)).items()):
-                    self.add(arm.row, seed, headline(checkpoint))
-        self.report({arm.row: arm.paper for arm in arms})
-        methods = [checkpoint for arm, checkpoint in made if arm is arms[-1]]
-        return [*autoencoders.values(), *methods[:1]]
-
-    def _finished(self, arm: Arm, name: str) -> Iterator[tuple[int, Checkpoint]]:
-        """The seeds that a row has been trained with, and their checkpoints."""
-        for folder in sorted(self.out.glob(f'{arm.run}-seed*/{name}')):
-            yield int(folder.parent.name.rpartition('seed')[2]), open_folder(folder)
-
-    def chosen(self, arms: Sequence[Arm]) -> list[Arm]:
-        """Those of ``--rows``, or all.
-
-        Raises:
-            ValueError: There is no such row.
-        """
-        wanted = self.args.rows or [arm.run for arm in arms]
-        unknown = sorted(set(wanted) - {arm.run for arm in arms})
-        if unknown:
-            raise ValueError(f'--rows {unknown[0]}: there are {", ".join(arm.run for arm in arms)}')
-        return [arm for arm in arms if arm.run in wanted]
 
     def add(self, row: str, seed: int, value: float) -> None:
         self.results.setdefault(row, {})[seed] = value

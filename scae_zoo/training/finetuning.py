@@ -92,11 +92,12 @@ def finetune(
                       settings.seed, world.rank, world.size)
     config = configuration(name, train, settings, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
-        every = max(1, settings.epochs // 5)
+        # about 20 times at most, and for a tenth of the training's time
+        every = max(1, settings.epochs // 20, 3 * len(validation or ()) // len(train))
 
         def on_epoch(row: dict[str, Any], model: torch.nn.Module) -> dict[str, float]:
             result = {}
-            if validation is not None and row['epoch'] % every == 0:
+            if validation is not None and (row['epoch'] % every == 0 or row['epoch'] == settings.epochs):
                 with autocast(world.device):
                     result = {'validation': score(model, validation, cfg, crop)}
             for key, value in {**row, **result}.items() if writer else ():

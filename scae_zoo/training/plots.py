@@ -1,13 +1,16 @@
 """Pictures and tables of what was measured."""
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from ..images import save_png
@@ -35,6 +38,37 @@ def plot_probes(results: Mapping[str, Sequence[LayerQuality]], path: Path) -> No
         axes.grid(alpha=0.3)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside upper center', ncols=min(3, len(labels)))
+    save_figure(figure, path)
+
+
+Curve = list[tuple[float, float]]
+
+
+def plot_curves(results: Mapping[str, Sequence[Curve]], across: str, up: str, path: Path) -> None:
+    """Curves of several seeds a name, each thin and their mean thick, as a PNG.
+
+    Args:
+        results: For each name its curves, points of (x, y).
+        across: What x is.
+        up: What y is.
+        path: The picture.
+    """
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for i, (name, curves) in enumerate(results.items()):
+        values = defaultdict(list)
+        for curve in curves:
+            for x, y in curve:
+                values[x].append(y)
+            if len(curves) > 1:
+                axes.plot(*zip(*curve, strict=True), color=f'C{i}', linewidth=0.5, alpha=0.6)
+        axes.plot(sorted(values), [mean(values[x]) for x in sorted(values)], color=f'C{i}', marker='o', markersize=3,
+                  label=name)
+    axes.set_xlabel(across)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    axes.legend()
     save_figure(figure, path)
 
 

@@ -84,13 +84,13 @@ def ours(pixels: np.ndarray, batch_size: int, device: torch.device, compile_mode
         clean = normalize(crops, cfg['mean'], cfg['std'])
         return corrupt(clean, generator), clean
 
-    batches = Batches(ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2)), batch_size, RandomCrop(CROP), prepare,
-                      device)
+    settings = Optimization(epochs=2, batch_size=batch_size, opt='adam', lr=1e-3)
+    data, world = ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2)), World(0, 1, device)
+    batches = Batches(data, settings, RandomCrop(CROP), prepare, world)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(folder, {})
         with run.held():
-            settings = Optimization(epochs=2, opt='adam', lr=1e-3)
-            fit(DenoisingTask(model, device), batches, settings, run, World(0, 1, device), compile_model=compile_model)
+            fit(DenoisingTask(model, device), batches, settings, run, world, compile_model=compile_model)
         rows = (Path(folder) / 'log.jsonl').read_text().splitlines()
     return json.loads(rows[-1])['images_per_second']
 

@@ -7,6 +7,8 @@ import torch
 
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, denormalize, normalize
+from scae_zoo.training.distributed import World
+from scae_zoo.training.settings import Optimization
 
 CPU = torch.device('cpu')
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -19,11 +21,13 @@ def image_set(n: int = 10, side: int = 6) -> ImageSet:
     return ImageSet(images, torch.arange(n) % 2, ('a', 'b'), 'noise')
 
 
-def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, **options) -> Batches:
+def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, *, seed: int = 0, rank: int = 0,
+            world_size: int = 1) -> Batches:
     def prepare(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return x.float() + torch.rand(len(x), 1, 1, 1, generator=generator) / 2, y
 
-    return Batches(data, batch_size, crop or RandomCrop(6, flip=False), prepare, CPU, **options)
+    settings = Optimization(batch_size=batch_size, seed=seed)
+    return Batches(data, settings, crop or RandomCrop(6, flip=False), prepare, World(rank, world_size, CPU))
 
 
 def numbers(epoch: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:

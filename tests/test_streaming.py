@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 
 from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.distributed import World
 from scae_zoo.training.run_folder import TrainingError
+from scae_zoo.training.settings import Optimization
 from scae_zoo.training.sources import find_source, only
 from scae_zoo.training.streaming import StreamedBatches, watched_workers
 
@@ -24,10 +26,11 @@ def prepare(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> Bat
 
 
 def stream(data: Path | str, batch_size: int = 4, *, crop: RandomCrop | None = None, size: int = 8,
-           root: Path | None = None, masks: bool = False, workers: int = 0, **options) -> StreamedBatches:
+           root: Path | None = None, masks: bool = False, workers: int = 0, seed: int = 0, rank: int = 0,
+           world_size: int = 1, **options) -> StreamedBatches:
     return StreamedBatches(
-        find_source(str(data), root=root, masks=masks), size, batch_size, crop or RandomCrop(6), prepare,
-        torch.device('cpu'), workers=workers, **options)
+        find_source(str(data), root=root, masks=masks), size, Optimization(batch_size=batch_size, seed=seed),
+        crop or RandomCrop(6), prepare, World(rank, world_size, torch.device('cpu')), workers=workers, **options)
 
 
 def values(batches: list[Batch]) -> list[int]:
@@ -114,8 +117,8 @@ def test_labels(tmp_path: Path, folder: Path) -> None:
     assert y.dtype == torch.uint8
     assert torch.equal(x[:, 0].long(), y.long())
     (folder / 'labels.csv').unlink()
-    chosen = StreamedBatches(only(find_source(str(folder)), ['b']), 8, 9, RandomCrop(6), prepare, torch.device('cpu'),
-                             workers=0)
+    chosen = StreamedBatches(only(find_source(str(folder)), ['b']), 8, Optimization(batch_size=9), RandomCrop(6),
+                             prepare, World(0, 1, torch.device('cpu')), workers=0)
     x, y = next(chosen.epoch(0))
     assert sorted(values([(x, y)])) == [10, 30, 50, 70, 90]
     assert not y.any()

@@ -54,8 +54,8 @@ def train(
 
     world = World(0, 1, torch.device('cpu'))
     optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
-    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization.batch_size, RandomCrop(17),
-                      prepare, world.device)
+    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization, RandomCrop(17), prepare,
+                      world)
     run = RunFolder(folder, {'lr': optimization.lr})
     with run.held():
         trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,

@@ -4,12 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from .augmentation import RandomCrop
+from .distributed import World
+from .settings import Optimization
 
 Prepare = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
 
@@ -45,9 +46,9 @@ class ImageSet:
         """The images' shorter side in pixels."""
         return min(self.images.shape[-2:])
 
-    def batches(self, *args: Any) -> 'BaseBatches':
-        """Batches of them; the arguments are those of ``BaseBatches`` from ``batch_size`` on."""
-        return Batches(self, *args)
+    def batches(self, settings: Optimization, crop: RandomCrop, prepare: Prepare, world: World) -> 'BaseBatches':
+        """Batches of them; the arguments are those of ``BaseBatches``."""
+        return Batches(self, settings, crop, prepare, world)
 
     def subset(self, index: torch.Tensor, name: str) -> 'ImageSet':
         """The images of an index, copied; ``name`` says which they are."""
@@ -96,13 +97,10 @@ class BaseBatches(ABC):
         images: How many images there are.
         height: Their height, or the least one, in pixels.
         width: Likewise.
-        batch_size: Images a step over all processes.
+        settings: Images a step over all processes, and the seed of order, crops and all else.
         crop: Draws the crops.
         prepare: Makes (input, target) of uint8 crops, their targets and a generator, on the device.
-        device: Where the batches go.
-        seed: Seed of order, crops and all else.
-        rank: Which part of each batch is ours.
-        world_size: How many parts there are.
+        world: Which part of each batch is ours, and where it goes.
 
     Raises:
         ValueError: There are no images, or fewer than processes, or the batch cannot be split, or crops do not fit.
@@ -113,24 +111,21 @@ class BaseBatches(ABC):
             images: int,
             height: int,
             width: int,
-            batch_size: int,
+            settings: Optimization,
             crop: RandomCrop,
             prepare: Prepare,
-            device: torch.device,
-            seed: int,
-            rank: int,
-            world_size: int,
+            world: World,
     ) -> None:
-        batch_size = min(batch_size, images // world_size * world_size)
+        batch_size = min(settings.batch_size, images // world.size * world.size)
         if batch_size < 1:
-            raise ValueError(f'{images} images are not enough for {world_size} processes')
-        if batch_size % world_size:
-            raise ValueError(f'--batch-size {batch_size} cannot be split over {world_size} processes')
+            raise ValueError(f'{images} images are not enough for {world.size} processes')
+        if batch_size % world.size:
+            raise ValueError(f'--batch-size {batch_size} cannot be split over {world.size} processes')
         if crop.size > min(height, width) + 2 * crop.pad:
             raise ValueError(f'crops of {crop.size} pixels do not fit into images of {height}x{width}')
         self.total, self.batch_size = images, batch_size
-        self.crop, self.prepare, self.device = crop, prepare, device
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.crop, self.prepare, self.seed = crop, prepare, settings.seed
+        self.world, self.device = world, world.device
 
     def __len__(self) -> int:
         """Steps an epoch; what is left of the images at its end waits for another epoch's order."""
@@ -139,10 +134,10 @@ class BaseBatches(ABC):
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of an epoch from ``first_step`` on, as (input, target)."""
         order = torch.randperm(self.total, generator=torch.Generator().manual_seed(seed_of(self.seed, epoch)))
-        order = order[:len(self) * self.batch_size].view(len(self), self.world_size, -1)[:, self.rank]
+        order = order[:len(self) * self.batch_size].view(len(self), self.world.size, -1)[:, self.world.rank]
         steps = range(first_step, len(self))
         for step, (images, targets) in zip(steps, self._drawn(epoch, steps, order), strict=True):
-            generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, epoch, step, self.rank, 1))
+            generator = torch.Generator(self.device).manual_seed(seed_of(self.seed, epoch, step, self.world.rank, 1))
             yield self.prepare(images, targets, generator)
 
     @abstractmethod
@@ -155,30 +150,27 @@ class Batches(BaseBatches):
 
     Args:
         data: The images. They are moved to the device where they take less than half of its free memory.
-        batch_size: And what follows, as in ``BaseBatches``.
+        settings: And what follows, as in ``BaseBatches``.
     """
 
     def __init__(
             self,
             data: ImageSet,
-            batch_size: int,
+            settings: Optimization,
             crop: RandomCrop,
             prepare: Prepare,
-            device: torch.device,
-            seed: int = 0,
-            rank: int = 0,
-            world_size: int = 1,
+            world: World,
     ) -> None:
         height, width = data.images.shape[-2:]
-        super().__init__(len(data), height, width, batch_size, crop, prepare, device, seed, rank, world_size)
+        super().__init__(len(data), height, width, settings, crop, prepare, world)
         self.images, self.targets = data.images, data.targets
-        if device.type == 'cuda' and data.images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-            self.images = self.images.to(device)
-            self.targets = None if self.targets is None else self.targets.to(device)
+        if self.device.type == 'cuda' and data.images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
+            self.images = self.images.to(self.device)
+            self.targets = None if self.targets is None else self.targets.to(self.device)
 
     def _draw(self, epoch: int, step: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         home = self.images.device
-        generator = torch.Generator(home).manual_seed(seed_of(self.seed, epoch, step, self.rank, 0))
+        generator = torch.Generator(home).manual_seed(seed_of(self.seed, epoch, step, self.world.rank, 0))
         targets = index if self.targets is None else self.targets[index]
         images, targets = self.crop(self.images, index, targets, generator)
         if home != self.device:

@@ -88,8 +88,7 @@ def finetune(
         raise ValueError(f'--crop {crop} does not fit into images of {height}x{width}; give a larger --size')
     world = options.world
     random_crop = RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale))
-    batches = Batches(train, settings.batch_size, random_crop, _Prepare(settings, cfg, train), world.device,
-                      settings.seed, world.rank, world.size)
+    batches = Batches(train, settings, random_crop, _Prepare(settings, cfg, train), world)
     config = configuration(name, train, settings, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         # about 20 times at most, and for a tenth of the training's time

@@ -75,8 +75,7 @@ def pretrain(
         return corrupt(clean, generator), clean
 
     world = options.world
-    batches = images.batches(settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
-                             settings.seed, world.rank, world.size)
+    batches = images.batches(settings, RandomCrop(crop, settings.flip), prepare, world)
     config = configuration(name, images, settings, test=test)
     with watched_workers(), running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:

@@ -171,8 +171,7 @@ def probe(
     def prepare(crops: torch.Tensor, targets: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return normalize(crops, cfg['mean'], cfg['std']), targets
 
-    batches = Batches(train, settings.batch_size, RandomCrop(crop, settings.flip), prepare, world.device,
-                      settings.seed, world.rank, world.size)
+    batches = Batches(train, settings, RandomCrop(crop, settings.flip), prepare, world)
     config: dict[str, Any] = {
         'probed': {'name': checkpoint.name, 'sha256': hashlib.sha256(checkpoint.read(ENCODER)).hexdigest()[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings)}

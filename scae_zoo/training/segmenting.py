@@ -85,8 +85,7 @@ def segment(
         return normalize(crops, cfg['mean'], cfg['std']), masks
 
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
-    batches = Batches(train, settings.batch_size, random_crop, prepare, world.device, settings.seed, world.rank,
-                      world.size)
+    batches = Batches(train, settings, random_crop, prepare, world)
     config = configuration(name, train, settings, source)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -15,7 +14,9 @@ from ..images import ImageError
 from .augmentation import RandomCrop
 from .cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
 from .data import BaseBatches, Prepare, seed_of
+from .distributed import World
 from .run_folder import TrainingError
+from .settings import Optimization
 
 LONGEST = 4.  # of a longer image the middle is taken: scaled by its shorter side it might not fit into memory
 
@@ -41,9 +42,10 @@ class ImageStream:
     def identity(self) -> str:
         return f'{self.source.identity} {self.side} streamed'
 
-    def batches(self, *args: Any) -> BaseBatches:
-        """Batches of them; the arguments are those of ``BaseBatches`` from ``batch_size`` on."""
-        return StreamedBatches(self.source, self.side, *args, max_unreadable=self.max_unreadable)
+    def batches(self, settings: Optimization, crop: RandomCrop, prepare: Prepare, world: World) -> BaseBatches:
+        """Batches of them; the arguments are those of ``BaseBatches``."""
+        return StreamedBatches(
+            self.source, self.side, settings, crop, prepare, world, max_unreadable=self.max_unreadable)
 
 
 class StreamedBatches(BaseBatches):
@@ -55,7 +57,7 @@ class StreamedBatches(BaseBatches):
     Args:
         source: The images, in any order that is asked for: all but ``wds/…``.
         size: What an image's shorter side is scaled to, in pixels, before it is cropped.
-        batch_size: And what follows up to ``world_size``, as in ``BaseBatches``.
+        settings: And what follows up to ``world``, as in ``BaseBatches``.
         max_unreadable: Share of the images that may be unreadable.
         workers: Processes that decode; 0: this one does. By default one a core.
 
@@ -68,13 +70,10 @@ class StreamedBatches(BaseBatches):
             self,
             source: Source,
             size: int,
-            batch_size: int,
+            settings: Optimization,
             crop: RandomCrop,
             prepare: Prepare,
-            device: torch.device,
-            seed: int = 0,
-            rank: int = 0,
-            world_size: int = 1,
+            world: World,
             *,
             max_unreadable: float = MAX_UNREADABLE,
             workers: int | None = None,
@@ -84,14 +83,14 @@ class StreamedBatches(BaseBatches):
                 f'{source.identity}: can only be read from front to back, not in random order; leave out --stream, and '
                 'the images are decoded once into the cache')
         total = len(source.samples)
-        super().__init__(total, size, size, batch_size, crop, prepare, device, seed, rank, world_size)
+        super().__init__(total, size, size, settings, crop, prepare, world)
         self.samples, self.labelled, self.size = source.samples, source.labelled, size
         self.max_unreadable = min(max_unreadable, 1 - 1 / total)  # one must be left to take the others' place
         self.workers = _cores() if workers is None else workers
         self.unreadable: dict[str, None] = {}  # in the order in which they were met
 
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        seeds = self.seed, epoch, self.rank
+        seeds = self.seed, epoch, self.world.rank
         loader = DataLoader(
             _Steps(self.samples, self.labelled, self.size, self.crop, seeds, order, self.max_unreadable),
             batch_size=None, sampler=steps, num_workers=min(self.workers, len(steps)),

@@ -5,7 +5,7 @@
 Makes scae_springenberg9.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10_4k. A seed draws the 400 labelled images
 of each class. The first three rows are the paper's comparison: random crops and dropout, no flips. The others show how
 far the method goes with what is known today, and what each ingredient adds; the last one, which ships, learns in the
-end from images that it named itself. --ship puts this dae_cifar10 in the place of the one of cifar10_autoencoder.py.
+end from images that it named itself.
 """
 
 from typing import Any

@@ -97,7 +97,7 @@ def test_damage_is_named(
         text = str(caught.value)
         assert '\n' not in text
         assert str(checkpoint_folder / file) in text
-        recipe = 'recipes/cifar10_autoencoder.py' if (checkpoint_folder / 'manifest.json').exists() else 'recipe'
+        recipe = 'recipes/cifar10_4k_labels.py' if (checkpoint_folder / 'manifest.json').exists() else 'recipe'
         for way_out in ('download', 'SCAE_ZOO_CHECKPOINTS', recipe):
             assert way_out in text
 

@@ -46,7 +46,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('info', name) == 0
     printed = capsys.readouterr().out
-    assert '14.72 M' in printed if name == 'scae_vgg16' else 'recipes/cifar10_autoencoder.py' in printed
+    assert '14.72 M' in printed if name == 'scae_vgg16' else 'recipes/cifar10_4k_labels.py' in printed
 
 
 def test_demo_improves_a_real_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

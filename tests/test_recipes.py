@@ -86,8 +86,8 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
 
 
 def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
-    assert run('cifar10_autoencoder', tmp_path / 'made').returncode == 0
-    source = tmp_path / 'made' / 'dae_cifar10-seed0' / 'scae_springenberg9.dae_cifar10'
+    assert run('cifar10_4k_labels', tmp_path / 'made', '--rows', 'pre-training').returncode == 0
+    source = tmp_path / 'made' / 'scae_springenberg9.dae_cifar10' / 'scae_springenberg9.dae_cifar10'
     result = run('cifar10_all_labels', tmp_path / 'out', '--rows', 'pre-training', '--from', str(source))
     assert result.returncode == 0, result.stderr
     started, = (tmp_path / 'out').glob('pre-training-seed0/run.json')
@@ -147,13 +147,13 @@ def test_other_images_to_pretrain_on(tmp_path: Path) -> None:
 
 
 def test_data_of_the_users_own(tmp_path: Path) -> None:
-    assert run('cifar10_autoencoder', tmp_path / 'made').returncode == 0
+    assert run('cifar10_all_labels', tmp_path / 'made').returncode == 0
     data = next((tmp_path / 'made' / 'data').iterdir())
-    result = run('cifar10_autoencoder', tmp_path / 'own', '--data-dir', str(data))
+    result = run('cifar10_all_labels', tmp_path / 'own', '--data-dir', str(data))
     assert result.returncode == 0, result.stderr
     broken = next((data / 'train').rglob('*.png'))
     broken.write_bytes(b'broken')
-    result = run('cifar10_autoencoder', tmp_path / 'other', '--data-dir', str(data))
+    result = run('cifar10_all_labels', tmp_path / 'other', '--data-dir', str(data))
     assert result.returncode == 1
     assert str(broken) in result.stderr
     assert 'Traceback' not in result.stderr

@@ -1,5 +1,6 @@
 """What a checkpoint says of its making: versions, code revision, hardware; and its model card."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -24,13 +25,15 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
             'python': platform.python_version(),
             **{module.__name__: str(module.__version__) for module in (torch, torchvision, timm, safetensors)},
         },
-        'git_revision': _git_revision(),
+        'git_revision': git_revision(),
         'hardware': _hardware(device),
     }
 
 
-def _git_revision() -> str:
-    """The commit of the checkout, with '-dirty' where tracked files were changed; 'unknown' outside a checkout."""
+@functools.cache
+def git_revision() -> str:
+    """The commit of the checkout when it was first asked for, with '-dirty' where tracked files were changed;
+    'unknown' outside a checkout."""
     try:
         return subprocess.run(
             ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],

@@ -17,7 +17,7 @@ from ..models.scae import ScaeEncoder
 from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
-from .provenance import describe_environment, model_card
+from .provenance import describe_environment, git_revision, model_card
 from .run_folder import CONFIG, LOG, STATE, RunFolder, sync
 from .settings import Settings
 from .streaming import ImageStream
@@ -90,6 +90,7 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         return
     with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
+        git_revision()  # of the code that trains; by the end of the run another commit may be checked out
         yield folder
         if options.world.size > 1:
             dist.barrier()

@@ -1,0 +1,133 @@
+"""The table of an experiment: networks that differ in how they began, trained with the same labels, side by side."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import yaml
+
+from ..checkpoints import Checkpoint, open_folder
+from .data import ImageSet
+from .experiment import Experiment, headline
+from .finetuning import FineTuning
+from .plots import Curve, plot_curves
+from .pretraining import Pretraining
+
+
+class Arm(NamedTuple):
+    """One row of a table.
+
+    Args:
+        row: What it is called.
+        pretraining: How its networks are pre-trained, or the auto-encoder that they start from; None: neither.
+        tag: The tag of the auto-encoder that is made.
+        paper: The paper's figure.
+        finetuning: How they are fine-tuned, where that is not as for the other rows.
+        teacher: The arm whose classifier names the images that this one learns from besides; None: only labels.
+    """
+
+    row: str
+    pretraining: Pretraining | Checkpoint | None
+    tag: str = ''
+    paper: str = ''
+    finetuning: FineTuning | None = None
+    teacher: 'Arm | None' = None
+
+    @property
+    def run(self) -> str:
+        """The row as ``--rows`` knows it."""
+        return re.sub('[^a-z0-9]+', '-', self.row.lower()).strip('-')
+
+    def run_of(self, seed: int) -> str:
+        """The sub-folder of the run with that seed."""
+        return f'{self.run}-seed{seed}'
+
+
+def chosen(arms: Sequence[Arm], e: Experiment) -> list[Arm]:
+    """Those of ``--rows``, or all.
+
+    Raises:
+        ValueError: There is no such row.
+    """
+    wanted = e.args.rows or [arm.run for arm in arms]
+    unknown = sorted(set(wanted) - {arm.run for arm in arms})
+    if unknown:
+        raise ValueError(f'--rows {unknown[0]}: there are {", ".join(arm.run for arm in arms)}')
+    return [arm for arm in arms if arm.run in wanted]
+
+
+def compare(
+        e: Experiment,
+        name: str,
+        arms: Sequence[Arm],
+        finetuning: FineTuning,
+        unlabelled: ImageSet,
+        labelled: Callable[[int], ImageSet],
+        test: ImageSet,
+        *,
+        unlabelled_data: str | None = None,
+        self_labelled: Callable[[int, Checkpoint], ImageSet] | None = None,
+        curves: bool = False,
+) -> list[Checkpoint]:
+    """A table: each arm is pre-trained once and fine-tuned with each seed's labels. It has the rows and seeds of
+    this start, and those that other starts of the recipe made with the same settings in the same folder.
+
+    Args:
+        e: The experiment.
+        name: ``<architecture>.<tag>`` of the fine-tuned network.
+        arms: The rows; the last one is the method, whose checkpoint of the first seed may ship.
+        finetuning: Hyper-parameters, but for the seed, of the arms that have none of their own.
+        unlabelled: What all arms are pre-trained on.
+        labelled: The labelled images for a seed.
+        test: What the figures are measured on.
+        unlabelled_data: What they are called, where they are not the recipe's own.
+        self_labelled: The images for a seed and a teacher, for arms that have one.
+        curves: Measure on ``test`` during fine-tuning as well, and draw ``curves.png``.
+
+    Returns:
+        The auto-encoders that were made, and last the method's classifier by the first seed, if its row was chosen.
+    """
+    architecture = name.partition('.')[0]
+    autoencoders: dict[str, Checkpoint] = {}
+
+    def settings(arm: Arm, seed: int) -> FineTuning:
+        return (arm.finetuning or finetuning).replace(seed=seed)
+
+    def train(arm: Arm, seed: int) -> Checkpoint:
+        source = arm.pretraining
+        if isinstance(source, Pretraining):
+            source = e.pretrain(f'{architecture}.{arm.tag}', unlabelled, source, test, data=unlabelled_data)
+            autoencoders[source.name] = source
+        images = labelled(seed)
+        if arm.teacher is not None:
+            assert self_labelled is not None
+            images = self_labelled(seed, train(arm.teacher, seed))
+        return e.finetune(name, source, images, settings(arm, seed), test, arm.run_of(seed), test if curves else None)
+
+    made = [(arm, train(arm, seed)) for arm in chosen(arms, e) for seed in e.seeds]
+    drawn: dict[str, list[Curve]] = {}
+    for arm in arms:
+        for seed, checkpoint in _finished(e, arm, name):
+            recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
+            if all(recorded.get(key) == value for key, value in dataclasses.asdict(settings(arm, seed)).items()):
+                e.add(arm.row, seed, headline(checkpoint))
+                drawn.setdefault(arm.row, []).append(_curve(checkpoint))
+    e.report({arm.row: arm.paper for arm in arms})
+    if curves and e.world.is_main:
+        plot_curves(drawn, 'passes over the labelled images', 'test accuracy (%)', e.out / 'curves.png')
+    methods = [checkpoint for arm, checkpoint in made if arm is arms[-1]]
+    return [*autoencoders.values(), *methods[:1]]
+
+
+def _finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpoint]]:
+    """The seeds that a row has been trained with, and their checkpoints."""
+    for folder in sorted(e.out.glob(f'{arm.run}-seed*/{name}')):
+        yield int(folder.parent.name.rpartition('seed')[2]), open_folder(folder)
+
+
+def _curve(checkpoint: Checkpoint) -> Curve:
+    """The passes after which the network of a run was measured, and what was found."""
+    log = map(json.loads, (checkpoint.folder.parent / 'log.jsonl').read_text().splitlines())
+    return [(row['epoch'], row['validation']) for row in log if 'validation' in row]

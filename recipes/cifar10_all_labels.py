@@ -2,17 +2,18 @@
 
     python recipes/cifar10_all_labels.py --data-dir data/cifar10
 
-Makes scae_springenberg9.dae_ft_cifar10 from the zoo's scae_springenberg9.dae_cifar10, or from the one that --from names
-(cifar10_4k_labels.py makes it). The control is the same network from random weights, trained in the same way. The paper
-has no such row; Springenberg et al. 2015 have 90.92 % without augmentation and 92.75 % with (All-CNN-C, 350 passes).
+Makes scae_springenberg9.dae_ft_cifar10 from the zoo's scae_springenberg9.dae_cifar10, or from the auto-encoder that
+--from names (cifar10_4k_labels.py makes it), and curves.png, the test accuracy against the passes. The control is the
+same network from random weights, trained in the same way. The paper has no such row; Springenberg et al. 2015 have
+90.92 % without augmentation and 92.75 % with (All-CNN-C, 350 passes).
 """
 
 import argparse
 
-from scae_zoo.checkpoints import find
 from scae_zoo.training.comparison import Arm, compare
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
+from scae_zoo.training.runs import find_checkpoint
 
 ARCHITECTURE = 'scae_springenberg9'
 FINETUNING = {
@@ -24,18 +25,17 @@ FINETUNING = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--from', dest='source', metavar='CHECKPOINT', default='dae_cifar10',
-                        help="the auto-encoder, a checkpoint's folder or a tag (default: %(default)s)")
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', default=f'{ARCHITECTURE}.dae_cifar10',
+                        help='auto-encoder: the folder of a run or a checkpoint, or a name (default: %(default)s)')
 
 
 def main() -> None:
     with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True, options=add_options) as e:
         train, test = e.images('train', 32), e.images('test', 32)
-        arms = (
-            Arm('no pre-training', None),
-            Arm('pre-training', find(ARCHITECTURE, e.args.source, 'autoencoder')),
-        )
-        name = f'{ARCHITECTURE}.dae_ft_cifar10'
+        source = find_checkpoint(e.args.source, 'autoencoder')
+        source.require_architecture(ARCHITECTURE)
+        arms = Arm('no pre-training', None), Arm('pre-training', source)
+        name = f'{ARCHITECTURE}.dae_ft_{e.args.data.split("/")[-1]}'
         e.ship(compare(e, name, arms, e.pick(**FINETUNING), train, lambda seed: train, test, curves=True))
 
 

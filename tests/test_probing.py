@@ -16,7 +16,7 @@ from scae_zoo.training.distributed import World
 from scae_zoo.training.plots import draw_feature_maps, report_probes
 from scae_zoo.training.probing import LayerQuality, Probing, probe
 from scae_zoo.training.run_folder import TrainingError
-from scae_zoo.training.runs import RunOptions, open_run_or_checkpoint
+from scae_zoo.training.runs import RunOptions, find_checkpoint
 
 from .conftest import SHIPPED
 
@@ -34,7 +34,7 @@ def two_colours(n: int, seed: int) -> ImageSet:
 
 def run(folder: Path, out: Path, settings: Probing = SETTINGS) -> list[LayerQuality]:
     options = RunOptions(out, World(0, 1, torch.device('cpu')))
-    return probe(open_run_or_checkpoint(folder), two_colours(128, 0), two_colours(32, 1), settings, options)
+    return probe(find_checkpoint(str(folder)), two_colours(128, 0), two_colours(32, 1), settings, options)
 
 
 def test_separable_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def test_separable_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert min(q.knn for q in layers) > 90
     assert all(10 < q.psnr < 60 for q in layers)
     assert layers[0].psnr > layers[-1].psnr
-    before = create_encoder('scae_springenberg9', open_run_or_checkpoint(WEIGHTS / SHIPPED)).state_dict()
+    before = create_encoder('scae_springenberg9', find_checkpoint(SHIPPED)).state_dict()
     after = encoders[0].state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -81,7 +81,7 @@ def test_run_belongs_to_the_weights(checkpoint_folder: Path, tmp_path: Path) -> 
 def test_unlabelled_images(tmp_path: Path) -> None:
     images = two_colours(8, 0)
     options = RunOptions(tmp_path / 'run', World(0, 1, torch.device('cpu')))
-    checkpoint = open_run_or_checkpoint(WEIGHTS / SHIPPED)
+    checkpoint = find_checkpoint(SHIPPED)
     with pytest.raises(ValueError, match='probes need images with one label each: a sub-folder a class'):
         probe(checkpoint, images, ImageSet(images.images), SETTINGS, options)
     with pytest.raises(ValueError, match='probes need images of two classes or more'):
@@ -112,7 +112,7 @@ def test_report_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_feature_maps(tmp_path: Path) -> None:
     """A row an image; a column for it and for each map."""
-    encoder = create_encoder('scae_springenberg9', open_run_or_checkpoint(WEIGHTS / SHIPPED))
+    encoder = create_encoder('scae_springenberg9', find_checkpoint(SHIPPED))
     path = tmp_path / 'maps.png'
     draw_feature_maps({'a': encoder, 'b': encoder}, two_colours(3, 0).images, tap=0, maps=2, path=path)
     with Image.open(path) as picture:

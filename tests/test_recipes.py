@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder, create_segmenter
 from scae_zoo.autoencoder import create_encoder
@@ -87,21 +86,27 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
 
 def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
     assert run('cifar10_4k_labels', tmp_path / 'made', '--rows', 'pre-training').returncode == 0
-    source = tmp_path / 'made' / 'scae_springenberg9.dae_cifar10' / 'scae_springenberg9.dae_cifar10'
-    result = run('cifar10_all_labels', tmp_path / 'out', '--rows', 'pre-training', '--from', str(source))
+    source = tmp_path / 'made' / 'scae_springenberg9.dae_cifar10'
+    out = tmp_path / 'out'
+    result = run('cifar10_all_labels', out, '--rows', 'pre-training', '--from', str(source))
     assert result.returncode == 0, result.stderr
-    started, = (tmp_path / 'out').glob('pre-training-seed0/run.json')
-    sha256 = json.loads((source / 'manifest.json').read_text())['files']['model.safetensors']['sha256']
+    started, = out.glob('pre-training-seed0/run.json')
+    sha256 = json.loads((source / source.name / 'manifest.json').read_text())['files']['model.safetensors']['sha256']
     assert json.loads(started.read_text())['from']['sha256']['model.safetensors'] == sha256[:16]
-    missing = run('cifar10_all_labels', tmp_path / 'out', '--from', 'dae_cifar11')
+    # a row never mixes two auto-encoders
+    result = run('cifar10_all_labels', out, '--rows', 'pre-training', '--seeds', '1', '--from', source.name)
+    assert result.returncode == 0, result.stderr
+    assert list(json.loads((out / 'results.json').read_text())['pre-training']) == ['1']
+    missing = run('cifar10_all_labels', out, '--from', 'scae_springenberg9.dae_cifar11')
     assert missing.returncode == 1
-    assert missing.stderr.startswith('cifar10_all_labels: error: ')
-    assert 'dae_cifar11' in missing.stderr
+    assert missing.stderr.startswith('cifar10_all_labels: error: scae_springenberg9.dae_cifar11: ')
 
 
 def test_curves(tmp_path: Path) -> None:
     """What was measured after a pass, up to the figure of the table."""
     out = tmp_path / 'out'
+    assert run('cifar10_all_labels', out).returncode == 0
+    (out / 'pre-training-seed0').rename(out / 'pre-training-seed0.aside')
     assert run('cifar10_all_labels', out).returncode == 0
     results = json.loads((out / 'results.json').read_text())
     assert list(results) == ['no pre-training', 'pre-training']
@@ -109,8 +114,7 @@ def test_curves(tmp_path: Path) -> None:
         log = out / f'{row.replace(" ", "-")}-seed0' / 'log.jsonl'
         last = json.loads(log.read_text().splitlines()[-1])
         assert last['validation'] == pytest.approx(figures['0'], abs=100 / 24 + 0.01)  # at most one image, by rounding
-    with Image.open(out / 'curves.png') as picture:
-        assert picture.width > 400
+    assert (out / 'curves.png').is_file()
 
 
 def test_no_such_row(tmp_path: Path) -> None:

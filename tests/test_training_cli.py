@@ -1,6 +1,7 @@
 """``scae pretrain``, ``finetune``, ``segment``, ``evaluate`` and ``probe``, as their user meets them."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from scae_zoo import checkpoints
 from scae_zoo.cli import main
 from scae_zoo.training import sample_images
+from scae_zoo.training.provenance import git_revision
 
 from .conftest import SHIPPED
 
@@ -74,6 +76,27 @@ def test_finetune_and_evaluate(pretrained: Path, data: Path, tmp_path: Path, cap
     printed = capsys.readouterr().out
     accuracy = checkpoint.metrics['accuracy']['value']
     assert printed.count(f'{accuracy:.2f} %') >= 2  # measured again, and from the card
+
+
+def test_validation_costs_little(pretrained: Path, data: Path, tmp_path: Path) -> None:
+    """As many images to measure on as to train on: every fourth pass, and the last one."""
+    assert run('finetune', data / 'classes', '--from', pretrained, '--labels-per-class', '4', '--validation', '0.5',
+               *SMALL, '--epochs', '9', '-o', tmp_path / 'run') == 0
+    log = [json.loads(line) for line in (tmp_path / 'run' / 'log.jsonl').read_text().splitlines()]
+    assert [row['epoch'] for row in log if 'validation' in row] == [4, 8, 9]
+
+
+def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though another commit is checked out by the time that the run ends."""
+    git_revision.cache_clear()
+    out, git = tmp_path / 'run', tmp_path / 'bin' / 'git'
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\nif [ -e {out}/log.jsonl ]; then echo later; else echo earlier; fi\n')
+    git.chmod(0o755)
+    monkeypatch.setenv('PATH', str(git.parent), prepend=os.pathsep)
+    assert run('pretrain', data / 'classes' / 'train', *SMALL, '-o', out) == 0
+    git_revision.cache_clear()
+    assert 'git_revision: earlier\n' in (out / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text()
 
 
 def test_freeze_keeps_the_encoder(pretrained: Path, data: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ..training.finetuning import accuracies
 from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
-from ..training.runs import RunOptions
+from ..training.runs import RunOptions, find_checkpoint
 from ..training.settings import add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
 from .options import (
@@ -31,7 +31,6 @@ from .options import (
     add_data_options,
     add_run_options,
     default_size,
-    find_checkpoint,
     load_autoencoder,
     test_data,
     whole_number,

@@ -8,15 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from .. import checkpoints
 from ..autoencoder import Scae, create_autoencoder
-from ..checkpoints import Checkpoint, CheckpointError
-from ..models.scae import ARCHITECTURES
+from ..checkpoints import Checkpoint
 from ..training.cache import MAX_UNREADABLE
 from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.loop import SAVE_SECONDS
-from ..training.runs import RunOptions, open_run_or_checkpoint
+from ..training.runs import RunOptions, find_checkpoint
 from ..training.sources import PREFIXES, load_images, split_folder
 
 DATA_HELP = (
@@ -49,21 +47,6 @@ def share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
     return value
-
-
-def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
-    """The checkpoint that a name, an architecture, a checkpoint's folder or a run's folder means.
-
-    Raises:
-        CheckpointError: There is none, or it is not of the kind asked for.
-    """
-    if Path(model).is_dir():
-        checkpoint = open_run_or_checkpoint(model)
-        checkpoint.require(kind)
-        return checkpoint
-    if checkpoints.split_name(model)[0] not in ARCHITECTURES:
-        raise CheckpointError(f'{model}: is neither a folder nor a model; `scae list` shows what there is')
-    return checkpoints.find(model, kind=kind)
 
 
 def load_autoencoder(model: str) -> tuple[Scae, Checkpoint]:

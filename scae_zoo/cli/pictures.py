@@ -16,7 +16,8 @@ from ..models.scae import ARCHITECTURES
 from ..reconstruction import reconstruct
 from ..training.data import denormalize, normalize
 from ..training.evaluation import psnr
-from .options import Command, find_checkpoint, load_autoencoder, whole_number
+from ..training.runs import find_checkpoint
+from .options import Command, load_autoencoder, whole_number
 
 DEMO_MODEL = 'scae_springenberg9'
 

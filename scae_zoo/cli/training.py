@@ -11,7 +11,7 @@ from ..models.scae import ARCHITECTURES
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
 from ..training.pretraining import Pretraining, pretrain
-from ..training.runs import RunOptions
+from ..training.runs import RunOptions, find_checkpoint
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
@@ -24,7 +24,6 @@ from .options import (
     add_test_options,
     dataset_name,
     default_size,
-    find_checkpoint,
     load_test_images,
     run_options,
     share,

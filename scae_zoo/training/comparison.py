@@ -14,6 +14,7 @@ from .experiment import Experiment, headline
 from .finetuning import FineTuning
 from .plots import Curve, plot_curves
 from .pretraining import Pretraining
+from .runs import identity
 
 
 class Arm(NamedTuple):
@@ -84,7 +85,7 @@ def compare(
         test: What the figures are measured on.
         unlabelled_data: What they are called, where they are not the recipe's own.
         self_labelled: The images for a seed and a teacher, for arms that have one.
-        curves: Measure on ``test`` during fine-tuning as well, and draw ``curves.png``.
+        curves: Measure on ``test`` during fine-tuning as well, which decides nothing, and draw ``curves.png``.
 
     Returns:
         The auto-encoders that were made, and last the method's classifier by the first seed, if its row was chosen.
@@ -110,10 +111,14 @@ def compare(
     drawn: dict[str, list[Curve]] = {}
     for arm in arms:
         for seed, checkpoint in _finished(e, arm, name):
+            expected = dataclasses.asdict(settings(arm, seed))
+            if isinstance(arm.pretraining, Checkpoint):
+                expected['from'] = identity(arm.pretraining)
             recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
-            if all(recorded.get(key) == value for key, value in dataclasses.asdict(settings(arm, seed)).items()):
+            if all(recorded.get(key) == value for key, value in expected.items()):
                 e.add(arm.row, seed, headline(checkpoint))
-                drawn.setdefault(arm.row, []).append(_curve(checkpoint))
+                if curves:
+                    drawn.setdefault(arm.row, []).append(_curve(checkpoint))
     e.report({arm.row: arm.paper for arm in arms})
     if curves and e.world.is_main:
         plot_curves(drawn, 'passes over the labelled images', 'test accuracy (%)', e.out / 'curves.png')
@@ -124,7 +129,9 @@ def compare(
 def _finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpoint]]:
     """The seeds that a row has been trained with, and their checkpoints."""
     for folder in sorted(e.out.glob(f'{arm.run}-seed*/{name}')):
-        yield int(folder.parent.name.rpartition('seed')[2]), open_folder(folder)
+        seed = folder.parent.name.rpartition('seed')[2]
+        if seed.isdecimal():  # not a copy that someone put aside
+            yield int(seed), open_folder(folder)
 
 
 def _curve(checkpoint: Checkpoint) -> Curve:

@@ -110,14 +110,14 @@ class Experiment:
             wait=True)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
-                 run: str = '', data: str | None = None) -> Checkpoint:
-        """Pre-train in the sub-folder ``run``, or take what an earlier start of the recipe made there; ``data`` names
-        the images, where they are not the recipe's own."""
-        return pretrain(name, images, settings, self.options(run or name, data), test)
+                 data: str | None = None) -> Checkpoint:
+        """Pre-train in a sub-folder of that name, or take what an earlier start of the recipe made there; ``data``
+        names the images, where they are not the recipe's own."""
+        return pretrain(name, images, settings, self.options(name, data), test)
 
     def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,
                  run: str, validation: ImageSet | None = None) -> Checkpoint:
-        """Likewise fine-tune."""
+        """Likewise fine-tune in the sub-folder ``run``."""
         return finetune(name, source, train, settings, self.options(run), test, validation)
 
     def segment(self, name: str, source: Checkpoint | None, train: ImageSet, settings: Segmenting,
@@ -151,9 +151,11 @@ class Experiment:
             print('\n'.join(lines))
 
     def show(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Say where the checkpoints are."""
+        """Say where the checkpoints are, and how well the auto-encoders denoise."""
         for checkpoint in checkpoints if self.world.is_main else ():
-            print(f'checkpoint  {checkpoint.folder}')
+            psnr = checkpoint.metrics.get('denoising_psnr')
+            figure = f'  {psnr["denoised"]:.2f} dB at sigma {psnr["sigma"]:g}' if psnr else ''
+            print(f'checkpoint  {checkpoint.folder}{figure}')
 
     def ship(self, checkpoints: Collection[Checkpoint]) -> None:
         """Say where the checkpoints are, and with ``--ship`` write them into the package."""

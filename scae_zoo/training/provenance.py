@@ -47,7 +47,8 @@ def _hardware(device: torch.device) -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     has = {', AMX bf16': torch.cpu._is_amx_tile_supported(), ', AVX-512 bf16': torch.cpu._is_avx512_bf16_supported()}
-    return f'{os.cpu_count()} {platform.machine()} CPU cores{next((name for name, there in has.items() if there), "")}'
+    bf16 = next((name for name, there in has.items() if there), '')
+    return f'{torch.get_num_threads()} of {os.cpu_count()} {platform.machine()} CPU cores{bf16}'
 
 
 # task and pipeline in the Hub's terms, and the lines that use a checkpoint of this kind from its folder: these work for

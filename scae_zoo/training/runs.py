@@ -11,9 +11,9 @@ from typing import Any
 import torch.distributed as dist
 
 from ..checkpoint_writing import write
-from ..checkpoints import Checkpoint, CheckpointError, open_folder, split_name
+from ..checkpoints import Checkpoint, CheckpointError, find, open_folder, split_name
 from ..decoder import ScaeDecoder
-from ..models.scae import ScaeEncoder
+from ..models.scae import ARCHITECTURES, ScaeEncoder
 from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
@@ -58,11 +58,14 @@ def configuration(
         test: ImageSet | None = None,
 ) -> dict[str, Any]:
     """All that a run's result depends on, to tell a run that goes on from another one."""
-    start = None if source is None else {
-        'name': source.name, 'sha256': {f: entry['sha256'][:16] for f, entry in sorted(source.files.items())
-                                        if f.endswith('.safetensors')}}
-    return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': start,
+    return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': source and identity(source),
             'test': test.identity if test else None, **dataclasses.asdict(settings)}
+
+
+def identity(source: Checkpoint) -> dict[str, Any]:
+    """The name and weights of a checkpoint, wherever it lies."""
+    return {'name': source.name, 'sha256': {file: entry['sha256'][:16] for file, entry in sorted(source.files.items())
+                                            if file.endswith('.safetensors')}}
 
 
 def is_finished(options: RunOptions, name: str) -> bool:
@@ -88,9 +91,9 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         yield folder
         dist.barrier()
         return
+    git_revision()  # of the code that trains; by the end of the run another commit may be checked out
     with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
-        git_revision()  # of the code that trains; by the end of the run another commit may be checked out
         yield folder
         if options.world.size > 1:
             dist.barrier()
@@ -114,13 +117,22 @@ def tensorboard_writer(options: RunOptions) -> Iterator[Any]:
         yield writer
 
 
-def open_run_or_checkpoint(folder: str | Path) -> Checkpoint:
-    """The checkpoint in a folder that is one, or is a run that ended in one.
+def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
+    """The checkpoint that a name, an architecture, a checkpoint's folder or a run's folder means.
 
     Raises:
-        CheckpointError: There is none, or more than one.
+        CheckpointError: There is none, or more than one, or it is not of the kind asked for.
     """
-    folder = Path(folder).expanduser()
+    if Path(model).is_dir():
+        checkpoint = _open_run_or_checkpoint(Path(model))
+        checkpoint.require(kind)
+        return checkpoint
+    if split_name(model)[0] not in ARCHITECTURES:
+        raise CheckpointError(f'{model}: is neither a folder nor a model; `scae list` shows what there is')
+    return find(model, kind=kind)
+
+
+def _open_run_or_checkpoint(folder: Path) -> Checkpoint:
     if not (folder / CONFIG).is_file():
         return open_folder(folder)
     found = [p.parent for p in sorted(folder.glob('scae_*.*/config.json'))]

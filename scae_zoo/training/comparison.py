@@ -135,6 +135,7 @@ def _finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpo
 
 
 def _curve(checkpoint: Checkpoint) -> Curve:
-    """The passes after which the network of a run was measured, and what was found."""
-    log = map(json.loads, (checkpoint.folder.parent / 'log.jsonl').read_text().splitlines())
-    return [(row['epoch'], row['validation']) for row in log if 'validation' in row]
+    """The passes after which the network of a run was measured, and what was found; last the figure of the table."""
+    log = [json.loads(line) for line in (checkpoint.folder.parent / 'log.jsonl').read_text().splitlines()]
+    return [(row['epoch'], row['validation']) for row in log[:-1] if 'validation' in row] + [
+        (log[-1]['epoch'], headline(checkpoint))]

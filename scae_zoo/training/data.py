@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -130,6 +131,12 @@ class BaseBatches(ABC):
     def __len__(self) -> int:
         """Steps an epoch; what is left of the images at its end waits for another epoch's order."""
         return self.total // self.batch_size
+
+    def prepared(self, prepare: Prepare) -> 'BaseBatches':
+        """The same batches, made into something else."""
+        other = copy(self)
+        other.prepare = prepare
+        return other
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batches of an epoch from ``first_step`` on, as (input, target)."""

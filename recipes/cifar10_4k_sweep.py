@@ -24,8 +24,8 @@ PRETRAINING = {
     'smoke': Pretraining(epochs=1, crop=CROP, flip=False, batch_size=16),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=10, crop=CROP, flip=False, drop_rate=0.5, down_drop_rate=0.5),
-    'gpu': FineTuning(epochs=60, crop=CROP, flip=False, drop_rate=0.5, down_drop_rate=0.5),
+    'cpu': FineTuning(epochs=10, crop=CROP, flip=False, drop_rate=0.5),
+    'gpu': FineTuning(epochs=60, crop=CROP, flip=False, drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=CROP, flip=False, batch_size=8),
 }
 LABELS_PER_CLASS = {'cpu': 400, 'gpu': 400, 'smoke': 3}

@@ -28,7 +28,7 @@ def test_statistics_without_dropout(batch_size: int) -> None:
     calibrate_batch_norm(model, batches, epoch=3)
     with torch.no_grad():
         x = images.float() / 255
-        for i, block in enumerate(model.blocks):
+        for block in model.blocks:
             y = block.conv(x)
             mean, var = y.mean((0, 2, 3)), y.var((0, 2, 3))
             # bfloat16 is good for a few hundredths; parts of a batch have variances a little smaller

@@ -18,8 +18,7 @@ from scae_zoo.training.runs import find_checkpoint
 ARCHITECTURE = 'scae_springenberg9'
 FINETUNING = {
     'cpu': FineTuning(epochs=12, crop=29, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.99),
-    'gpu': FineTuning(epochs=200, crop=29, batch_size=128, pad=2, cutout=0.4, label_smoothing=0.1, ema=0.999,
-                      down_drop_rate=0.2),
+    'gpu': FineTuning(epochs=200, crop=29, batch_size=128, pad=2, cutout=0.4, label_smoothing=0.1, ema=0.999),
     'smoke': FineTuning(epochs=1, crop=29, batch_size=16),
 }
 

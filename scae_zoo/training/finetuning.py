@@ -42,8 +42,8 @@ class FineTuning(Supervised):
     cutmix: float = setting(0., 'parameter of CutMix; 0: none', low=0)
     label_smoothing: float = setting(0., 'label smoothing', low=0, high=1)
     drop_rate: float = setting(0., 'dropout before the classifier', low=0, high=1)
-    in_drop_rate: float = setting(0., 'dropout on the image (All-CNN: 0.2, without batch norms)', low=0, high=1)
-    down_drop_rate: float = setting(0., 'dropout after each down-sampling (All-CNN: 0.5, without batch norms)', low=0, high=1)
+    in_drop_rate: float = setting(0., 'dropout on the image (All-CNN: 0.2)', low=0, high=1)
+    down_drop_rate: float = setting(0., 'dropout after each down-sampling (All-CNN: 0.5)', low=0, high=1)
     freeze: bool = setting(False, 'train the classifier alone')
 
 

@@ -85,6 +85,22 @@ class ImageSet:
         return picked, left.nonzero().flatten()
 
 
+@dataclass(frozen=True)
+class Plain:
+    """Prepares crops by nothing but normalising them."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(
+            self,
+            crops: torch.Tensor,
+            targets: torch.Tensor,
+            generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return normalize(crops, self.mean, self.std), targets
+
+
 def seed_of(*numbers: int) -> int:
     """One well-mixed seed of several numbers, such as (seed, epoch, step)."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -13,7 +13,7 @@ from ..checkpoints import Checkpoint, open_folder
 from ..models.scae import ScaeEncoder
 from .augmentation import Mix, RandomCrop, StrongAugmentation
 from .calibration import calibrate_batch_norm
-from .data import Batches, ImageSet, normalize
+from .data import Batches, ImageSet, Plain, normalize
 from .evaluation import accuracy, average_precisions, logits, mean_average_precision, ten_crop_scores
 from .loop import autocast, fit
 from .runs import (
@@ -91,10 +91,6 @@ def finetune(
     world = options.world
     random_crop = RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, _Prepare(settings, cfg, train), world)
-
-    def plain(crops: torch.Tensor, targets: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        return normalize(crops, cfg['mean'], cfg['std']), targets
-
     config = configuration(name, train, settings, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         # at most 20 times, and a tenth of the training's time: an image is measured in a third of the time of a step
@@ -114,7 +110,7 @@ def finetune(
             trained = fit(task, batches, settings, run, world, on_epoch=on_epoch,
                           compile_model=options.compile_model, save_seconds=options.save_seconds)
             if not settings.freeze:
-                calibrate_batch_norm(trained, batches.prepared(plain), settings.epochs)
+                calibrate_batch_norm(trained, batches.prepared(Plain(cfg['mean'], cfg['std'])), settings.epochs)
             if world.is_main:
                 assert isinstance(trained, ScaeEncoder)
                 configure(trained, train, crop, train.classes)

@@ -13,7 +13,7 @@ from ..autoencoder import create_encoder
 from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
-from .data import Batches, ImageSet, denormalize, normalize
+from .data import Batches, ImageSet, Plain, denormalize, normalize
 from .evaluation import accuracy, batches_of, central_crop, knn_accuracy, linear_accuracy, psnr
 from .loop import fit
 from .runs import RunOptions, running
@@ -168,10 +168,7 @@ def probe(
     world = options.world
     model = Probes(encoder, crop, len(train.classes), settings.grid, settings.width)
 
-    def prepare(crops: torch.Tensor, targets: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        return normalize(crops, cfg['mean'], cfg['std']), targets
-
-    batches = Batches(train, settings, RandomCrop(crop, settings.flip), prepare, world)
+    batches = Batches(train, settings, RandomCrop(crop, settings.flip), Plain(cfg['mean'], cfg['std']), world)
     config: dict[str, Any] = {
         'probed': {'name': checkpoint.name, 'sha256': hashlib.sha256(checkpoint.read(ENCODER)).hexdigest()[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings)}

@@ -10,7 +10,7 @@ from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..segmentation import ScaeSegmenter, create_segmenter
 from .augmentation import RandomCrop
-from .data import Batches, ImageSet, normalize
+from .data import Batches, ImageSet, Plain
 from .evaluation import mean_iou
 from .loop import fit
 from .runs import (
@@ -81,11 +81,8 @@ def segment(
     crop = settings.crop or cfg['input_size'][-1]
     world = options.world
 
-    def prepare(crops: torch.Tensor, masks: torch.Tensor, _: torch.Generator) -> Pair:
-        return normalize(crops, cfg['mean'], cfg['std']), masks
-
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
-    batches = Batches(train, settings, random_crop, prepare, world)
+    batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
     config = configuration(name, train, settings, source)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:

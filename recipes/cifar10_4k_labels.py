@@ -26,8 +26,8 @@ PRETRAINING = {
     'smoke': Pretraining(epochs=1, crop=29, flip=False, batch_size=16),
 }
 PAPER = {
-    'cpu': FineTuning(epochs=30, crop=29, flip=False, batch_size=64, drop_rate=0.5),
-    'gpu': FineTuning(epochs=300, crop=29, flip=False, batch_size=64, drop_rate=0.5),
+    'cpu': FineTuning(epochs=30, crop=29, flip=False, batch_size=64, drop_rate=0.5, weight_decay=1.5),
+    'gpu': FineTuning(epochs=300, crop=29, flip=False, batch_size=64, drop_rate=0.5, weight_decay=1.5),
     'smoke': FineTuning(epochs=1, crop=29, flip=False, batch_size=8),
 }
 TODAY: dict[str, Any] = dict(flip=True, pad=2, strength=0.5, cutout=0.4, cutmix=1., ema=0.999)

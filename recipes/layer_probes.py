@@ -19,8 +19,8 @@ PRETRAINING = {
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }
 SUPERVISED = {
-    'cpu': FineTuning(epochs=30, crop=29, flip=False, batch_size=64, drop_rate=0.5),
-    'gpu': FineTuning(epochs=200, crop=29, flip=False, batch_size=64, drop_rate=0.5),
+    'cpu': FineTuning(epochs=30, crop=29, flip=False, batch_size=64, drop_rate=0.5, weight_decay=1.5),
+    'gpu': FineTuning(epochs=200, crop=29, flip=False, batch_size=64, drop_rate=0.5, weight_decay=1.5),
     'smoke': FineTuning(epochs=1, crop=29, batch_size=8),
 }
 PROBING = {'cpu': Probing(epochs=20, crop=29), 'gpu': Probing(epochs=40, crop=29),

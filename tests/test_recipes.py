@@ -53,27 +53,27 @@ def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
     """The table has what was made with the same settings in the same folder, by whichever start; each row and seed is
     trained as the recipe says; the recorded command is that of the whole recipe."""
     out = tmp_path / 'out'
-    for rows, seeds in (('no-pre-training', '0 1'), ('today-without-cutmix', '2'), ('no-pre-training', '3')):
+    for rows, seeds in (('no-pre-training', '0 1'), ('today-without-flips', '2'), ('no-pre-training', '3')):
         result = run('cifar10_4k_labels', out, '--rows', rows, '--seeds', *seeds.split())
         assert result.returncode == 0, result.stderr
     results = json.loads((out / 'results.json').read_text())
     assert {row: sorted(values) for row, values in results.items()} == {
-        'no pre-training': ['0', '1', '3'], 'today, without CutMix': ['2']}
+        'no pre-training': ['0', '1', '3'], 'today, without flips': ['2']}
     table = (out / 'results.md').read_text()
     assert table in result.stdout
-    assert table.index('| no pre-training |') < table.index('| today, without CutMix |')
+    assert table.index('| no pre-training |') < table.index('| today, without flips |')
     plain, today = (json.loads((out / folder / 'run.json').read_text())
-                    for folder in ('no-pre-training-seed1', 'today-without-cutmix-seed2'))
+                    for folder in ('no-pre-training-seed1', 'today-without-flips-seed2'))
     assert (plain['seed'], plain['flip'], plain['strength'], plain['from']) == (1, False, 0, None)
-    assert (today['seed'], today['flip'], today['cutmix']) == (2, True, 0)
+    assert (today['seed'], today['flip'], today['cutmix']) == (2, False, 0)
     assert today['strength'] > 0
     assert today['from']['name'] == 'scae_springenberg9.dae_cifar10'
-    recipe = next((out / 'today-without-cutmix-seed2').glob('*/recipe.yaml'))
+    recipe = next((out / 'today-without-flips-seed2').glob('*/recipe.yaml'))
     assert '--rows' not in recipe.read_text()
     recipe.write_text(recipe.read_text().replace('cutmix: 0.0', 'cutmix: 0.5'))
     assert 'cutmix: 0.5' in recipe.read_text()
     result = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
-    assert 'today, without CutMix' not in result.stdout  # of other settings than the recipe's
+    assert 'today, without flips' not in result.stdout  # of other settings than the recipe's
 
 
 def test_self_training_makes_its_teacher(tmp_path: Path) -> None:

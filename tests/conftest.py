@@ -11,6 +11,7 @@ from scae_zoo.checkpoints import WEIGHTS
 
 ARCHITECTURES = ('scae_allconv15', 'scae_springenberg9', 'scae_swwae', 'scae_vgg16')
 SHIPPED = 'scae_springenberg9.dae_cifar10'
+DEFAULT = 'scae_springenberg9.dae_ft_cifar10_4k'  # what the architecture's name alone means to timm
 
 
 @pytest.fixture(autouse=True)

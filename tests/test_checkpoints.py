@@ -14,7 +14,7 @@ from scae_zoo import CheckpointError, checkpoints, create_autoencoder, create_se
 from scae_zoo.checkpoint_writing import update_manifest, write
 
 from .checkpoint_folders import ARCHITECTURE, NOTES, TAG, same, write_autoencoder
-from .conftest import SHIPPED
+from .conftest import DEFAULT, SHIPPED
 
 # -- what is shipped ---------------------------------------------------------------------------------------------------
 
@@ -31,9 +31,9 @@ def test_every_way_gives_the_same_encoder() -> None:
     folder = checkpoints.WEIGHTS / SHIPPED
     whole = create_autoencoder(SHIPPED, pretrained=True)
     for model in (
-            timm.create_model(ARCHITECTURE, pretrained=True),
             timm.create_model(SHIPPED, pretrained=True),
             timm.create_model(f'local-dir:{folder}', pretrained=True),
+            create_autoencoder(ARCHITECTURE, pretrained=True).encoder,
             create_autoencoder(ARCHITECTURE, weights=TAG).encoder,
             create_autoencoder(ARCHITECTURE, weights=str(folder)).encoder,
             create_autoencoder(ARCHITECTURE, weights=folder).encoder):
@@ -42,6 +42,13 @@ def test_every_way_gives_the_same_encoder() -> None:
     assert stored.keys() == whole.encoder.state_dict().keys()
     half = {key for key, value in stored.items() if value.dtype == torch.float16}
     assert half == {key for key in stored if key.endswith('conv.weight')}
+
+
+def test_the_default_is_a_classifier_that_knows_its_classes() -> None:
+    model = timm.create_model(ARCHITECTURE, pretrained=True)
+    assert same(model, timm.create_model(DEFAULT, pretrained=True))
+    assert model.num_classes == len(model.pretrained_cfg['label_names']) == 10
+    assert timm.create_model(ARCHITECTURE, pretrained=True, num_classes=0)(torch.ones(1, 3, 32, 32)).shape == (1, 192)
 
 
 def test_the_encoder_adapts_as_timm_users_expect() -> None:
@@ -147,7 +154,7 @@ print(timm.create_model('{ARCHITECTURE}').pretrained_cfg['tag'])
         [sys.executable, '-c', code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == [
         str([f'{ARCHITECTURE}.b', *timm.list_pretrained(f'{ARCHITECTURE}*'), 'scae_swwae.c']),
-        str(tmp_path / f'{ARCHITECTURE}.b' / 'model.safetensors'), TAG]
+        str(tmp_path / f'{ARCHITECTURE}.b' / 'model.safetensors'), DEFAULT.partition('.')[2]]
 
 
 def test_the_default_is_a_classifier_or_the_one_that_is_marked(

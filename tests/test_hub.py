@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 import hubconf
 from scae_zoo import CheckpointError, create_autoencoder
 from scae_zoo.checkpoints import WEIGHTS
 
-from .conftest import ARCHITECTURES, SHIPPED
+from .conftest import ARCHITECTURES, DEFAULT, SHIPPED
 
 CHECKOUT = Path(__file__).parents[1]
 SHORT_NAMES = [name.removeprefix('scae_') for name in ARCHITECTURES]
@@ -34,11 +35,17 @@ def test_both_halves_come_with_the_shipped_weights() -> None:
 def test_encoder_and_segmenter_start_from_the_shipped_weights() -> None:
     expected = create_autoencoder(SHIPPED, pretrained=True).encoder.blocks[2].conv.weight
     for model in (
-            load('springenberg9_scae_encoder', num_classes=4),
             load('springenberg9_scae_encoder', weights='dae_cifar10'),
             load('springenberg9_scae_encoder', weights=WEIGHTS / SHIPPED, num_classes=4),
             load('springenberg9_scae_segmenter', pretrained=False, num_classes=4).encoder):
         assert torch.equal(model.blocks[2].conv.weight, expected)
+
+
+def test_the_encoder_alone_is_the_default_classifier() -> None:
+    model, expected = load('springenberg9_scae_encoder'), timm.create_model(DEFAULT, pretrained=True)
+    assert all(torch.equal(value, expected.state_dict()[key]) for key, value in model.state_dict().items())
+    assert torch.equal(load('springenberg9_scae_encoder', num_classes=4).blocks[2].conv.weight,
+                       expected.blocks[2].conv.weight)
 
 
 @pytest.mark.parametrize('name', SHORT_NAMES)

@@ -4,8 +4,8 @@
 
 Makes scae_springenberg9.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10_4k. A seed draws the 400 labelled images
 of each class. The first three rows are the paper's comparison: random crops and dropout, no flips. The others show how
-far the method goes with what is known today, and what each ingredient adds; the last one, which ships, learns in the
-end from images that it named itself.
+far the method goes with what is known today, and what changes where one thing is left out or added; the last one, which
+ships, learns from the images that the network of the row before it has labelled besides.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 TODAY_EPOCHS = {'cpu': 60, 'gpu': 600, 'smoke': 1}
 STUDENT_EPOCHS = {'cpu': 14, 'gpu': 100, 'smoke': 1}
-SURE = 0.8  # share of the images named alike that the student learns from; held-out: 92 % of them are named rightly
+SURE = 0.8  # share of each class that the teacher finds, the surest; 92 % of their labels are right (held-out images)
 LABELS_PER_CLASS = {'cpu': 400, 'gpu': 400, 'smoke': 4}
 
 

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder named ``<architecture>.<tag>``. ``weights/manifest.json`` lists the zoo's own. They are looked
 for in ``$SCAE_ZOO_CHECKPOINTS`` (a folder of such folders), in the package, and on the Hub, in this order. Where no tag
-is given, the zoo's go first: the one marked ``default`` in the manifest, then classifiers, auto-encoders, segmenters.
+is given, the zoo's go first: the one marked ``default`` in the manifest, then classifiers, auto-encoders, segmenters;
+where a kind is asked for, only those of that kind.
 
 timm knows the user's own tags too where ``$SCAE_ZOO_CHECKPOINTS`` is set before this package is imported.
 """

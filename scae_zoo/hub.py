@@ -36,7 +36,8 @@ def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]
     """
     encoder.__doc__ = f"""{architecture}: the encoder as a timm model, N x 3 x H x W to pooled features or logits.
 
-    pretrained: load its weights. weights: a checkpoint's tag, or the path of its folder.
+    pretrained: load the weights of the architecture's default, a classifier where there is one. weights: a checkpoint's
+    tag, such as that of an auto-encoder, or the path of its folder.
     Other arguments go to timm.create_model (num_classes, in_chans, features_only, ...).
     """
     segmenter.__doc__ = f"""{architecture}: the segmenter, N x 3 x H x W to N x num_classes x H x W logits.

@@ -47,8 +47,20 @@ def test_every_way_gives_the_same_encoder() -> None:
 def test_the_default_is_a_classifier_that_knows_its_classes() -> None:
     model = timm.create_model(ARCHITECTURE, pretrained=True)
     assert same(model, timm.create_model(DEFAULT, pretrained=True))
-    assert model.num_classes == len(model.pretrained_cfg['label_names']) == 10
-    assert timm.create_model(ARCHITECTURE, pretrained=True, num_classes=0)(torch.ones(1, 3, 32, 32)).shape == (1, 192)
+    assert model.num_classes == 10
+    assert ' '.join(model.pretrained_cfg['label_names']) == (
+        'airplane automobile bird cat deer dog frog horse ship truck')
+    x = torch.randn(2, 3, 32, 32)
+    pooled = timm.create_model(ARCHITECTURE, pretrained=True, num_classes=0).eval()
+    torch.testing.assert_close(pooled(x), model.eval().forward_features(x).mean((2, 3)))
+
+
+def test_another_number_of_classes_means_a_new_head_without_names() -> None:
+    model, default = (timm.create_model(ARCHITECTURE, pretrained=True, **kwargs) for kwargs in ({'num_classes': 5}, {}))
+    assert model.head.fc.weight.shape == (5, 192)
+    assert torch.equal(model.blocks[3].conv.weight, default.blocks[3].conv.weight)
+    assert 'label_names' not in model.pretrained_cfg
+    assert len(default.pretrained_cfg['label_names']) == 10
 
 
 def test_the_encoder_adapts_as_timm_users_expect() -> None:

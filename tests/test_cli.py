@@ -14,7 +14,7 @@ from PIL import Image
 from scae_zoo.checkpoints import WEIGHTS
 from scae_zoo.cli import main
 
-from .conftest import ARCHITECTURES, SHIPPED
+from .conftest import ARCHITECTURES, DEFAULT, SHIPPED
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -47,6 +47,10 @@ def test_info(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('info', name) == 0
     printed = capsys.readouterr().out
     assert '14.72 M' in printed if name == 'scae_vgg16' else 'recipes/cifar10_4k_labels.py' in printed
+    if name == 'scae_springenberg9':
+        assert printed.startswith(DEFAULT)
+        assert 'classifier' in printed
+        assert 'with decoder' not in printed
 
 
 def test_demo_improves_a_real_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Every recipe runs from end to end on a few images, and each of its checkpoints loads."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
 
 def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
     """The table has what was made with the same settings in the same folder, by whichever start; each row and seed is
-    trained as the recipe says; the recorded command is that of the whole recipe."""
+    trained as the recipe says; the recorded command makes that row."""
     out = tmp_path / 'out'
     for rows, seeds in (('no-pre-training', '0 1'), ('today-without-flips', '2'), ('no-pre-training', '3')):
         result = run('cifar10_4k_labels', out, '--rows', rows, '--seeds', *seeds.split())
@@ -65,11 +66,11 @@ def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
     plain, today = (json.loads((out / folder / 'run.json').read_text())
                     for folder in ('no-pre-training-seed1', 'today-without-flips-seed2'))
     assert (plain['seed'], plain['flip'], plain['strength'], plain['from']) == (1, False, 0, None)
-    assert (today['seed'], today['flip'], today['cutmix']) == (2, False, 0)
+    assert (today['seed'], today['flip'], today['pad'], today['ema']) == (2, False, 2, 0.999)
     assert today['strength'] > 0
     assert today['from']['name'] == 'scae_springenberg9.dae_cifar10'
     recipe = next((out / 'today-without-flips-seed2').glob('*/recipe.yaml'))
-    assert '--rows' not in recipe.read_text()
+    assert '--rows today-without-flips' in recipe.read_text()
     recipe.write_text(recipe.read_text().replace('cutmix: 0.0', 'cutmix: 0.5'))
     assert 'cutmix: 0.5' in recipe.read_text()
     result = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
@@ -80,6 +81,12 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
     result = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'today-self-training')
     assert result.returncode == 0, result.stderr
     student, = (tmp_path / 'out').glob('today-self-training-seed0/*/README.md')
+    runs = [json.loads((tmp_path / 'out' / f'{row}-seed0' / 'run.json').read_text())
+            for row in ('today', 'today-self-training')]
+    assert {each['from']['name'] for each in runs} == {'scae_springenberg9.dae_cifar10'}
+    assert runs[1]['images'] > runs[0]['images']
+    teacher, = (tmp_path / 'out').glob('today-seed0/*/model.safetensors')
+    assert hashlib.sha256(teacher.read_bytes()).hexdigest()[:16] in runs[1]['data']
     assert ' that an earlier classifier named' in student.read_text()
     assert '| today | ' in result.stdout
 

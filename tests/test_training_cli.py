@@ -11,9 +11,10 @@ import torch
 from scae_zoo import checkpoints
 from scae_zoo.cli import main
 from scae_zoo.training import sample_images
+from scae_zoo.training.finetuning import FineTuning, create_classifier
 from scae_zoo.training.provenance import git_revision
 
-from .conftest import SHIPPED
+from .conftest import DEFAULT, SHIPPED
 
 SMALL = ['--epochs', '1', '--batch-size', '8', '--device', 'cpu']
 
@@ -105,6 +106,24 @@ def test_freeze_keeps_the_encoder(pretrained: Path, data: Path, tmp_path: Path) 
         pretrained / 'scae_springenberg9.dae_classes', tmp_path / 'run' / 'scae_springenberg9.dae_ft_classes'))
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert 'head.fc.weight' in after
+
+
+def test_an_architecture_alone_is_its_auto_encoder(data: Path, tmp_path: Path) -> None:
+    """Not its default, a classifier that has seen labels."""
+    assert run('finetune', data / 'classes', '--from', 'scae_springenberg9', *SMALL, '-o', tmp_path) == 0
+    assert json.loads((tmp_path / 'run.json').read_text())['from']['name'] == SHIPPED
+
+
+def test_a_classifier_is_kept_for_the_same_classes_alone() -> None:
+    source = checkpoints.find(DEFAULT)
+    names = tuple(source.pretrained_cfg.label_names)
+    weights = source.tensors('model.safetensors')
+    same, other = (create_classifier('scae_springenberg9', source, classes, FineTuning()).state_dict()
+                   for classes in (names, tuple(reversed(names))))
+    for state in (same, other):
+        assert torch.equal(state['blocks.3.conv.weight'], weights['blocks.3.conv.weight'].float())
+    assert torch.equal(same['head.fc.weight'], weights['head.fc.weight'].float())
+    assert not torch.isclose(other['head.fc.weight'], weights['head.fc.weight'].float()).all(1).any()
 
 
 def test_many_labels(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

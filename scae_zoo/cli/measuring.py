@@ -22,7 +22,7 @@ from ..training.finetuning import accuracies
 from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
-from ..training.runs import RunOptions, find_checkpoint
+from ..training.runs import RunOptions, find_checkpoint, find_start
 from ..training.settings import add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
 from .options import (
@@ -112,7 +112,7 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
 
 def probe_command(args: argparse.Namespace) -> int:
     settings = from_options(Probing, args)
-    found = [find_checkpoint(name) for name in args.names]
+    found = [find_start(name) for name in args.names]
     out = args.out or Path('runs/probes')
     test_images = test_data(args)
     if test_images is None:
@@ -157,7 +157,8 @@ def add_commands(command: Command) -> None:
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
         'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'))
     sub.add_argument('names', metavar='NAME', nargs='+',
-                     help='checkpoints or architectures of `scae list`, or folders of checkpoints or runs')
+                     help='checkpoints of `scae list`, architectures, which mean their auto-encoders, or folders of '
+                          'checkpoints or runs')
     sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
     sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
     sub.add_argument('--test', metavar='DATA', help='images to measure on (default: the split of DATA beside SPLIT)')

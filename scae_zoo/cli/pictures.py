@@ -71,7 +71,8 @@ def info_command(args: argparse.Namespace) -> int:
                       for s in ARCHITECTURES[architecture])
     print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
     print(f'  encoder      {layers}  (channels; /2: stride 2)')
-    print(f'  parameters   encoder {own / 1e6:.2f} M, with decoder {total / 1e6:.2f} M')
+    decoder = '' if checkpoint and checkpoint.kind == 'classifier' else f', with decoder {total / 1e6:.2f} M'
+    print(f'  parameters   encoder {own / 1e6:.2f} M{decoder}')
     cfg = checkpoint.pretrained_cfg.to_dict() if checkpoint else model.encoder.pretrained_cfg
     size = ' x '.join(map(str, cfg['input_size']))
     print(f'  input        {size}; any size from 17 x 17 up works')
@@ -161,7 +162,8 @@ def add_commands(command: Command) -> None:
     sub = command('reconstruct', reconstruct_command,
                   'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.')
     sub.add_argument('images', metavar='IMAGE', type=Path, nargs='+', help='image files of any size and mode')
-    sub.add_argument('--model', default=DEMO_MODEL, help='checkpoint, architecture or folder (default: %(default)s)')
+    sub.add_argument('--model', default=DEMO_MODEL, help=
+                     'auto-encoder: a checkpoint, an architecture or a folder (default: %(default)s)')
     sub.add_argument('--noise', default='gaussian:25',
                      help='gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, '
                           'side of a block in pixels) (default: %(default)s)')

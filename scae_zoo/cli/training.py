@@ -11,7 +11,7 @@ from ..models.scae import ARCHITECTURES
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
 from ..training.pretraining import Pretraining, pretrain
-from ..training.runs import RunOptions, find_checkpoint
+from ..training.runs import RunOptions, find_checkpoint, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
@@ -44,7 +44,9 @@ def _configuration(architecture: str, source: Checkpoint | None) -> dict[str, An
 
 def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkpoint | None, str]:
     """What a run starts from, and its checkpoint's name."""
-    source = find_checkpoint(args.source, kind) if args.source else None
+    source = None
+    if args.source:
+        source = find_checkpoint(args.source, kind) if kind else find_start(args.source)
     if source is None and not args.model:
         raise ValueError('give --from with what to start from, or --model to start from random weights')
     if source is not None and args.model not in (None, source.architecture):
@@ -159,7 +161,8 @@ def add_commands(command: Command) -> None:
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT',
-                        help='what to start from: the folder of a run or a checkpoint, or a name of `scae list`')
+                        help='what to start from: the folder of a run or a checkpoint, or a name of `scae list`; an '
+                             'architecture alone means its auto-encoder')
     parser.add_argument('--model', choices=sorted(ARCHITECTURES),
                         help='architecture to start with random weights, where --from is not given')
 

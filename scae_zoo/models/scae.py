@@ -306,7 +306,7 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     convs = ARCHITECTURES[variant]
     taps = 1 + sum(spec.stride > 1 for spec in convs[1:])
     out_indices = kwargs.pop('out_indices', tuple(range(taps)))
-    return build_model_with_cfg(
+    model = build_model_with_cfg(
         ScaeEncoder,
         variant,
         pretrained,
@@ -315,6 +315,9 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
         convs=convs,
         **kwargs,
     )
+    if len(model.pretrained_cfg.get('label_names') or ()) != getattr(model, 'num_classes', 0):  # of another head
+        model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}
+    return model
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:

@@ -33,17 +33,6 @@ SMOKE_IMAGES = 24
 ValueT = TypeVar('ValueT')
 
 
-def _without(names: Collection[str], options: Iterable[str]) -> list[str]:
-    """The options but for some and their values."""
-    kept, dropping = [], False
-    for option in options:
-        if option.startswith('--'):
-            dropping = option.partition('=')[0] in names
-        if not dropping:
-            kept.append(option)
-    return kept
-
-
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """A recipe's run. Its options are documented by ``--help``."""
@@ -102,7 +91,7 @@ class Experiment:
         return data, folder
 
     def options(self, run: str, data: str | None = None) -> RunOptions:
-        given = _without(('--ship', '--rows'), sys.argv[1:])
+        given = [option for option in sys.argv[1:] if option != '--ship']
         budget = [] if '--budget' in given else ['--budget', self.budget]
         return RunOptions(
             self.out / run, self.world, command=shlex.join(['python', f'recipes/{self.name}.py', *budget, *given]),

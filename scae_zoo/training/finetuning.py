@@ -82,7 +82,7 @@ def finetune(
     if train.multi_label and settings.label_smoothing:
         raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)
-    encoder = create_classifier(name.partition('.')[0], source, len(train.classes), settings)
+    encoder = create_classifier(name.partition('.')[0], source, train.classes, settings)
     cfg = encoder.pretrained_cfg
     crop = settings.crop or cfg['input_size'][-1]
     if crop > min(train.images.shape[-2:]):
@@ -124,13 +124,16 @@ def finetune(
 def create_classifier(
         architecture: str,
         source: Checkpoint | None,
-        num_classes: int,
+        classes: tuple[str, ...],
         settings: FineTuning,
 ) -> ScaeEncoder:
-    """The encoder with a classifier on top, frozen but for that where the settings say so."""
+    """The encoder with a classifier on top, frozen but for that where the settings say so. The classifier is a new one,
+    unless the source has one of the same classes."""
     encoder = create_encoder(
-        architecture, source, num_classes=num_classes, drop_rate=settings.drop_rate,
+        architecture, source, num_classes=len(classes), drop_rate=settings.drop_rate,
         in_drop_rate=settings.in_drop_rate, down_drop_rate=settings.down_drop_rate)
+    if source is not None and tuple(encoder.pretrained_cfg.get('label_names') or ()) != classes:
+        encoder.reset_classifier(len(classes))  # as many classes may be quite other ones
     if settings.freeze:
         encoder.blocks.requires_grad_(False)
     return encoder

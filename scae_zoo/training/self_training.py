@@ -25,7 +25,7 @@ def pseudo_labelled(
         teacher: A classifier of the labelled images' classes; its answers for an image and its mirror are averaged.
         labelled: Images with one label each.
         unlabelled: Images of the same size; their labels, where they have any, are not looked at.
-        share: Of the images that are named alike, the share that is taken, 0-1.
+        share: Of the images that the teacher puts into one class, the share that is taken, 0-1.
         device: Where the teacher runs.
 
     Raises:

@@ -151,7 +151,7 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
     same = [name for name in every if split_name(name)[0] == architecture]
     there_are = f'there are {", ".join(same or every)}' if every else (
         'there are none; train one with a recipe, or give weights=PATH')
-    if not (tag or same):
+    if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
         raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {there_are}')
     name = f'{architecture}.{tag}' if tag else same[0]
     checkpoint = open_local(name)

@@ -60,8 +60,9 @@ def test_every_network_without_weights(name: str) -> None:
 
 
 def test_missing_weights_are_named() -> None:
-    with pytest.raises(CheckpointError, match='scae_vgg16'):
-        load('vgg16_scae')
+    for name in ('vgg16_scae', 'vgg16_scae_encoder'):
+        with pytest.raises(CheckpointError, match='^scae_vgg16: no '):
+            load(name)
 
 
 def test_importing_the_package_imports_no_training_code_and_no_network() -> None:

@@ -306,7 +306,7 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     convs = ARCHITECTURES[variant]
     taps = 1 + sum(spec.stride > 1 for spec in convs[1:])
     out_indices = kwargs.pop('out_indices', tuple(range(taps)))
-    model = build_model_with_cfg(
+    model: Any = build_model_with_cfg(
         ScaeEncoder,
         variant,
         pretrained,

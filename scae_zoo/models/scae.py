@@ -315,7 +315,8 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
         convs=convs,
         **kwargs,
     )
-    if len(model.pretrained_cfg.get('label_names') or ()) != getattr(model, 'num_classes', 0):  # of another head
+    names = model.pretrained_cfg.get('label_names')
+    if names and getattr(model, 'num_classes', 0) not in (0, len(names)):  # a segmenter's are those of its decoder
         model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}
     return model
 

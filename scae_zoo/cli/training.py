@@ -11,7 +11,7 @@ from ..models.scae import ARCHITECTURES
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
 from ..training.pretraining import Pretraining, pretrain
-from ..training.runs import RunOptions, find_checkpoint, find_start
+from ..training.runs import RunOptions, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
 from ..training.sources import find_source, load_images, read_pairs
@@ -44,9 +44,7 @@ def _configuration(architecture: str, source: Checkpoint | None) -> dict[str, An
 
 def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkpoint | None, str]:
     """What a run starts from, and its checkpoint's name."""
-    source = None
-    if args.source:
-        source = find_checkpoint(args.source, kind) if kind else find_start(args.source)
+    source = find_start(args.source, kind) if args.source else None
     if source is None and not args.model:
         raise ValueError('give --from with what to start from, or --model to start from random weights')
     if source is not None and args.model not in (None, source.architecture):

@@ -132,8 +132,9 @@ def create_classifier(
     encoder = create_encoder(
         architecture, source, num_classes=len(classes), drop_rate=settings.drop_rate,
         in_drop_rate=settings.in_drop_rate, down_drop_rate=settings.down_drop_rate)
-    if source is not None and tuple(encoder.pretrained_cfg.get('label_names') or ()) != classes:
-        encoder.reset_classifier(len(classes))  # as many classes may be quite other ones
+    names = encoder.pretrained_cfg.get('label_names')
+    if names and tuple(names) != classes:
+        encoder.reset_classifier(len(classes))  # as many classes, but other ones
     if settings.freeze:
         encoder.blocks.requires_grad_(False)
     return encoder

@@ -132,10 +132,11 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
     return find(model, kind=kind)
 
 
-def find_start(model: str) -> Checkpoint:
+def find_start(model: str, kind: str | None = None) -> Checkpoint:
     """What training starts from or is probed: as ``find_checkpoint``, but an architecture's name alone means its
     auto-encoder, not its default, which may be a classifier that has seen labels."""
-    return find_checkpoint(model, 'autoencoder' if model in ARCHITECTURES else None)
+    alone = model in ARCHITECTURES and not Path(model).is_dir()
+    return find_checkpoint(model, kind or ('autoencoder' if alone else None))
 
 
 def _open_run_or_checkpoint(folder: Path) -> Checkpoint:

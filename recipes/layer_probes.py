@@ -14,7 +14,7 @@ from scae_zoo.training.probing import Probing, probe
 
 ARCHITECTURE = 'scae_springenberg9'
 PRETRAINING = {
-    'cpu': Pretraining(epochs=50, crop=29, flip=False, corruption='gaussian:5-50'),
+    'cpu': Pretraining(epochs=30, crop=29, flip=False, corruption='gaussian:5-50'),
     'gpu': Pretraining(epochs=400, crop=29, flip=False, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }

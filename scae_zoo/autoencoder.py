@@ -99,8 +99,9 @@ def known_architecture(name: str) -> str:
 
 
 def agreed_shortcuts(checkpoint: Checkpoint | None, wanted: bool | None) -> bool:
-    """Whether to add the shortcuts: as the checkpoint was trained, else as wanted, else yes."""
-    if checkpoint is None:
+    """Whether to add the shortcuts: as the checkpoint was trained, else, also where it has no decoder, as wanted, else
+    yes."""
+    if checkpoint is None or checkpoint.config.get('decoder') is None:
         return wanted in (None, True)
     trained_with = checkpoint.config['decoder']['shortcuts']
     if wanted not in (None, trained_with):

@@ -27,6 +27,7 @@ from timm.models._hub import load_model_config_from_path
 ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
+RUN = 'run.json'  # marks the folder of a training run, which holds the checkpoint's
 
 
 class CheckpointError(RuntimeError):
@@ -176,11 +177,13 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
     """The checkpoint in a folder of the user's own, to be checked against its ``manifest.json`` where there is one.
 
     A folder that has the name of another checkpoint than its manifest was renamed, and is refused; one that is not
-    named ``scae_<architecture>.<tag>`` may hold any.
+    named ``scae_<architecture>.<tag>`` may hold any. The folder of a training run means the checkpoint that it made.
     """
     folder = Path(folder).expanduser()
     if folder.name == ENCODER:
         folder = folder.parent
+    if (folder / RUN).is_file():
+        folder = _made_by(folder)
     own_name = Path(os.path.abspath(folder)).name
     bare = Checkpoint(own_name, folder, {})
     if not folder.is_dir():
@@ -194,6 +197,16 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
     if own_name.startswith('scae_') and '.' in own_name and own_name != name:
         raise bare.error('', f'holds {name}, as its manifest.json says; name the folder so')
     return Checkpoint(name, folder, files, str(manifest.get('recipe', '')))
+
+
+def _made_by(run: Path) -> Path:
+    """The checkpoint's folder in the folder of a training run."""
+    found = [path.parent for path in sorted(run.glob('scae_*.*/config.json'))]
+    if not found:
+        raise CheckpointError(f'{run}: is a run that has not ended yet; run its command again to go on')
+    if len(found) > 1:
+        raise CheckpointError(f'{run}: holds several checkpoints; name one of {", ".join(map(str, found))}')
+    return found[0]
 
 
 def lists_files(files: Any) -> TypeGuard[Mapping[str, Mapping[str, Any]]]:

@@ -59,11 +59,12 @@ def create_segmenter(
         name: An architecture or a checkpoint, ``'scae_vgg16'`` or ``'scae_vgg16.dae_photos'``.
         num_classes: Number of classes. Needed but for ``pretrained``, where another number than the checkpoint's
             starts the last layer anew.
-        init: What a segmenter that is still to be trained starts from (paper, Figure 3): both halves of the
-            auto-encoder, its encoder alone, or N(0, 0.01) everywhere.
+        init: What a segmenter that is still to be trained starts from (paper, Figure 3): both halves of an
+            auto-encoder, its encoder alone or that of a classifier, or N(0, 0.01) everywhere.
         pretrained: Load a trained segmenter; ``init`` then has no effect.
         shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
         weights: A tag, or the path of a checkpoint's folder, of the kind that ``init`` and ``pretrained`` ask for.
+            Without it, and without a tag in ``name``, the architecture's default segmenter or auto-encoder.
         in_chans: Channels of the image. Weights made for three are adapted to any other number.
         cache_dir: The Hub's cache, where it is not the usual one.
         kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
@@ -84,7 +85,9 @@ def create_segmenter(
     architecture = known_architecture(name)
     checkpoint = None
     if pretrained or init != 'random':
-        checkpoint = find(name, weights, 'segmenter' if pretrained else 'autoencoder', cache_dir)
+        any_encoder = init == 'encoder' and (weights or name != architecture)
+        kind = 'segmenter' if pretrained else None if any_encoder else 'autoencoder'
+        checkpoint = find(name, weights, kind, cache_dir)
         num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
     encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)

@@ -19,7 +19,7 @@ from scae_zoo import CheckpointError, checkpoints, create_autoencoder, create_se
 from scae_zoo.checkpoint_writing import write
 
 from .checkpoint_folders import ARCHITECTURE, NOTES, edit, same, write_autoencoder
-from .conftest import SHIPPED
+from .conftest import DEFAULT, SHIPPED
 
 
 def truncate(path: Path) -> None:
@@ -152,6 +152,16 @@ def test_classifier_that_does_not_fit(tmp_path: Path) -> None:
     edit(tmp_path / 'mine' / 'model.safetensors', lambda state: {**state, 'head.fc.bias': torch.zeros(5)})
     with pytest.raises(CheckpointError, match=r'head.fc.bias is \(5,\) in the file and \(4,\)'):
         timm.create_model(f'local-dir:{tmp_path / "mine"}', pretrained=True)
+
+
+def test_the_defaults_damaged_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
+    folder = Path(shutil.copytree(checkpoints.WEIGHTS / DEFAULT, tmp_path / DEFAULT))
+    edit(folder / 'model.safetensors', lambda state: {k: v for k, v in state.items() if k != 'head.fc.bias'})
+    for name in (ARCHITECTURE, DEFAULT):
+        with pytest.raises(CheckpointError, match=f'{folder}.*head.fc.bias is missing in the file'):
+            timm.create_model(name, pretrained=True)
+    assert timm.create_model(ARCHITECTURE, pretrained=True, num_classes=5).num_classes == 5  # the rest is whole
 
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', *(

@@ -48,33 +48,34 @@ def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
     assert 'epoch 1' not in second.stdout
     assert '| pre-training |' in second.stdout
     assert first.stdout.endswith(second.stdout)  # the same table
+    assert second.stderr.count('has ended before') == second.stderr.count('\n') > 2
 
 
 def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
     """The table has what was made with the same settings in the same folder, by whichever start; each row and seed is
     trained as the recipe says; the recorded command makes that row."""
     out = tmp_path / 'out'
-    for rows, seeds in (('no-pre-training', '0 1'), ('today-without-flips', '2'), ('no-pre-training', '3')):
+    for rows, seeds in (('no-pre-training', '0 1'), ('ablation-without-flips', '2'), ('no-pre-training', '3')):
         result = run('cifar10_4k_labels', out, '--rows', rows, '--seeds', *seeds.split())
         assert result.returncode == 0, result.stderr
     results = json.loads((out / 'results.json').read_text())
     assert {row: sorted(values) for row, values in results.items()} == {
-        'no pre-training': ['0', '1', '3'], 'today, without flips': ['2']}
+        'no pre-training': ['0', '1', '3'], 'ablation, without flips': ['2']}
     table = (out / 'results.md').read_text()
     assert table in result.stdout
-    assert table.index('| no pre-training |') < table.index('| today, without flips |')
+    assert table.index('| no pre-training |') < table.index('| ablation, without flips |')
     plain, today = (json.loads((out / folder / 'run.json').read_text())
-                    for folder in ('no-pre-training-seed1', 'today-without-flips-seed2'))
+                    for folder in ('no-pre-training-seed1', 'ablation-without-flips-seed2'))
     assert (plain['seed'], plain['flip'], plain['strength'], plain['from']) == (1, False, 0, None)
     assert (today['seed'], today['flip'], today['pad'], today['ema']) == (2, False, 2, 0.999)
     assert today['strength'] > 0
     assert today['from']['name'] == 'scae_springenberg9.dae_cifar10'
-    recipe = next((out / 'today-without-flips-seed2').glob('*/recipe.yaml'))
-    assert '--rows today-without-flips' in recipe.read_text()
+    recipe = next((out / 'ablation-without-flips-seed2').glob('*/recipe.yaml'))
+    assert '--rows ablation-without-flips' in recipe.read_text()
     recipe.write_text(recipe.read_text().replace('cutmix: 0.0', 'cutmix: 0.5'))
     assert 'cutmix: 0.5' in recipe.read_text()
     result = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
-    assert 'today, without flips' not in result.stdout  # of other settings than the recipe's
+    assert 'ablation, without flips' not in result.stdout  # of other settings than the recipe's
 
 
 def test_self_training_makes_its_teacher(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from timm.models import reparameterize_model
 from torch import nn
 
-from scae_zoo import create_segmenter
+from scae_zoo import CheckpointError, create_segmenter
+from scae_zoo.checkpoints import find
 
-from .conftest import ARCHITECTURES, SHIPPED, assert_same, randomize
+from .conftest import ARCHITECTURES, DEFAULT, SHIPPED, assert_same, randomize
 
 CLASSES = 5
 
@@ -148,6 +149,18 @@ def test_other_shortcuts_than_the_checkpoints_are_refused(init: Any) -> None:
     with pytest.raises(ValueError, match='trained with shortcuts=True, not shortcuts=False'):
         create_segmenter(SHIPPED, CLASSES, init, shortcuts=False)
     assert create_segmenter(SHIPPED, CLASSES, init, shortcuts=True).decoder.shortcuts
+
+
+def test_any_encoder_will_do_where_only_that_is_taken() -> None:
+    """A classifier's, where it is named; of an architecture alone the auto-encoder's."""
+    for name, source, shortcuts in (
+            (DEFAULT, DEFAULT, None), (DEFAULT, DEFAULT, False), ('scae_springenberg9', SHIPPED, None)):
+        model = create_segmenter(name, CLASSES, 'encoder', shortcuts=shortcuts)
+        weights = find(source).tensors('model.safetensors')
+        assert torch.equal(model.encoder.blocks[3].conv.weight, weights['blocks.3.conv.weight'].float())
+        assert model.decoder.shortcuts == (shortcuts is None)
+    with pytest.raises(CheckpointError, match='a classifier, not an autoencoder'):
+        create_segmenter(DEFAULT, CLASSES)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -2,13 +2,14 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 
-from scae_zoo import checkpoints
+from scae_zoo import checkpoints, create_autoencoder
 from scae_zoo.cli import main
 from scae_zoo.training import sample_images
 from scae_zoo.training.finetuning import FineTuning, create_classifier
@@ -50,6 +51,27 @@ def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[st
     assert '5 images' in capsys.readouterr().out
     assert run('info', pretrained) == 0
     assert 'scae pretrain' in capsys.readouterr().out
+
+
+def test_a_runs_folder_means_its_checkpoint(pretrained: Path, tmp_path: Path) -> None:
+    """Also in Python."""
+    model = create_autoencoder('scae_springenberg9', weights=pretrained)
+    weights = checkpoints.open_folder(pretrained / 'scae_springenberg9.dae_classes').tensors('decoder.safetensors')
+    assert torch.equal(model.decoder.head.weight, weights['head.weight'].float())
+    (tmp_path / 'run.json').write_text('{}')
+    with pytest.raises(checkpoints.CheckpointError, match='has not ended yet'):
+        create_autoencoder('scae_springenberg9', weights=tmp_path)
+    for tag in 'ab':
+        shutil.copytree(pretrained / 'scae_springenberg9.dae_classes', tmp_path / f'scae_springenberg9.{tag}')
+    with pytest.raises(checkpoints.CheckpointError, match='several checkpoints'):
+        create_autoencoder('scae_springenberg9', weights=tmp_path)
+
+
+def test_a_run_that_has_ended_says_so(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = (pretrained / 'log.jsonl').read_bytes()
+    assert run('pretrain', data / 'classes', *SMALL, '-o', pretrained) == 0
+    assert f'{pretrained}: this run has ended before; nothing is trained again\n' in capsys.readouterr().err
+    assert (pretrained / 'log.jsonl').read_bytes() == log
 
 
 def test_stream(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +171,22 @@ def test_segment(init: str, pretrained: Path, data: Path, tmp_path: Path, capsys
     assert f'mean IoU  {checkpoint.metrics["mean_iou"]["value"]:.2f} %' in capsys.readouterr().out
 
 
+def test_a_classifiers_encoder_for_a_segmenter(data: Path, tmp_path: Path) -> None:
+    assert run('segment', data / 'masks', '--from', DEFAULT, '--init', 'encoder', *SMALL, '-o', tmp_path) == 0
+    assert json.loads((tmp_path / 'run.json').read_text())['from']['name'] == DEFAULT
+    checkpoint = checkpoints.open_folder(tmp_path)
+    assert checkpoint.config['pretrained_cfg']['label_names'] == ['dark', 'grey', 'light']
+    assert checkpoint.config['decoder']['shortcuts']
+
+
+def test_a_name_alone_is_measured_as_timms_default(data: Path, tmp_path: Path, capsys) -> None:
+    names = checkpoints.find(DEFAULT).pretrained_cfg.label_names
+    assert names is not None
+    sample_images.write_classes(tmp_path, 32, 10, tuple(names))
+    assert run('evaluate', 'scae_springenberg9', '--data', tmp_path) == 0
+    assert capsys.readouterr().out.startswith(f'{DEFAULT}: ')
+
+
 def test_probe(pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'probes'
     assert run('probe', pretrained, SHIPPED, '--data', data / 'classes', *SMALL, '--width', '4', '-o', out) == 0
@@ -182,6 +220,7 @@ def test_tensorboard(data: Path, tmp_path: Path) -> None:
     (['finetune', 'DATA/train/cat', '--from', SHIPPED], 'labels'),
     (['segment', 'DATA', '--from', SHIPPED], 'images/'),
     (['segment', 'DATA', '--from', SHIPPED, '--init', 'random'], '--init random'),
+    (['segment', 'DATA', '--from', DEFAULT], 'classifier'),
     (['finetune', 'DATA', '--from', SHIPPED, '--size', '32', '--crop', '36', '--pad', '2'], '--crop 36'),
     (['finetune', 'MANY', '--from', SHIPPED, '--label-smoothing', '0.1'], '--label-smoothing'),
     (['finetune', 'MANY', '--from', SHIPPED, '--mixup', '0.1'], '--mixup'),

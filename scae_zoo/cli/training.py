@@ -111,7 +111,8 @@ def segment_command(args: argparse.Namespace) -> int:
     settings = from_options(Segmenting, args)
     if settings.init == 'random' and args.source:
         raise ValueError('--init random takes nothing from --from; give --model instead')
-    source, name = _start(args, 'autoencoder', f'{"dae_" * bool(args.source)}seg_{dataset_name(args.data)}')
+    kind = 'autoencoder' if settings.init == 'autoencoder' else None
+    source, name = _start(args, kind, f'{"dae_" * bool(args.source)}seg_{dataset_name(args.data)}')
     size = default_size(_configuration(args.model, source), settings.crop)
     with run_options(args, name) as options:
         train = _train_images(args, size, masks=True)

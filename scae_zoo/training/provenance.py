@@ -51,19 +51,19 @@ def _hardware(device: torch.device) -> str:
     return f'{torch.get_num_threads()} of {os.cpu_count()} {platform.machine()} CPU cores{bf16}'
 
 
-# task and pipeline in the Hub's terms, and the lines that use a checkpoint of this kind from its folder: these work for
-# a user's own as for the zoo's, wherever the folder lies
+# task, pipeline and tags in the Hub's terms, and the lines that use a checkpoint of this kind from its folder: these
+# work for a user's own as for the zoo's, wherever the folder lies
 _KINDS = {
     'autoencoder': (
-        'image-to-image', 'image-feature-extraction', '''\
+        'image-to-image', 'image-feature-extraction', ['autoencoder', 'denoising', 'self-supervised-learning'], '''\
 autoencoder = scae_zoo.create_autoencoder('{architecture}', weights='{name}').eval()  # encoder and decoder
 encoder = timm.create_model('local-dir:{name}', pretrained=True).eval()  # the encoder, as a timm model'''),
     'classifier': (
-        'image-classification', 'image-classification', '''\
+        'image-classification', 'image-classification', [], '''\
 classifier = timm.create_model('local-dir:{name}', pretrained=True).eval()
 features = timm.create_model('local-dir:{name}', pretrained=True, num_classes=0).eval()  # pooled'''),
     'segmenter': (
-        'image-segmentation', 'image-segmentation', '''\
+        'image-segmentation', 'image-segmentation', [], '''\
 segmenter = scae_zoo.create_segmenter(
     '{architecture}', pretrained=True, weights='{name}').eval()  # logits at the image's size'''),
 }
@@ -87,13 +87,13 @@ def model_card(
         figures: The model-index metrics, each with ``type``, ``name`` and ``value``.
         command: The command that makes it again.
     """
-    task, pipeline, usage = _KINDS[kind]
+    task, pipeline, tags, usage = _KINDS[kind]
     metadata = {
         'library_name': 'timm',
         'license': 'apache-2.0',
         'datasets': [dataset],
         'pipeline_tag': pipeline,
-        'tags': ['timm', 'autoencoder', 'denoising', 'self-supervised-learning'],
+        'tags': ['timm', *tags],
         'model-index': [{
             'name': name,
             'results': [{

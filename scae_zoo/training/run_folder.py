@@ -13,7 +13,9 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-CONFIG, STATE, LOG = 'run.json', 'state.safetensors', 'log.jsonl'
+from ..checkpoint_folder import RUN
+
+STATE, LOG = 'state.safetensors', 'log.jsonl'
 
 
 class TrainingError(RuntimeError):
@@ -82,10 +84,10 @@ class RunFolder:
             lock.release()
 
     def _check_config(self) -> None:
-        path = self.folder / CONFIG
+        path = self.folder / RUN
         if not path.exists():
             if (self.folder / STATE).exists():
-                raise TrainingError(f'{self.folder}: holds a {STATE} but no {CONFIG}; give another --out')
+                raise TrainingError(f'{self.folder}: holds a {STATE} but no {RUN}; give another --out')
             _write_whole(path, lambda p: p.write_text(json.dumps(self.config, indent=2) + '\n'))
             return
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
 from .provenance import describe_environment, git_revision, model_card
-from .run_folder import CONFIG, LOG, STATE, RunFolder, sync
+from .run_folder import LOG, STATE, RunFolder, sync
 from .settings import Settings
 from .streaming import ImageStream
 
@@ -94,6 +95,8 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
     git_revision()  # of the code that trains; by the end of the run another commit may be checked out
     with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
+        if is_finished(options, config.get('checkpoint', '')):
+            print(f'{options.out}: this run has ended before; nothing is trained again', file=sys.stderr)
         yield folder
         if options.world.size > 1:
             dist.barrier()
@@ -124,7 +127,7 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
         CheckpointError: There is none, or more than one, or it is not of the kind asked for.
     """
     if Path(model).is_dir():
-        checkpoint = _open_run_or_checkpoint(Path(model))
+        checkpoint = open_folder(model)
         checkpoint.require(kind)
         return checkpoint
     if split_name(model)[0] not in ARCHITECTURES:
@@ -137,17 +140,6 @@ def find_start(model: str, kind: str | None = None) -> Checkpoint:
     auto-encoder, not its default, which may be a classifier that has seen labels."""
     alone = model in ARCHITECTURES and not Path(model).is_dir()
     return find_checkpoint(model, kind or ('autoencoder' if alone else None))
-
-
-def _open_run_or_checkpoint(folder: Path) -> Checkpoint:
-    if not (folder / CONFIG).is_file():
-        return open_folder(folder)
-    found = [p.parent for p in sorted(folder.glob('scae_*.*/config.json'))]
-    if len(found) != 1:
-        raise CheckpointError(
-            f'{folder}: is a run that has not ended yet; run its command again to go on' if not found else
-            f'{folder}: holds several checkpoints; name one of {", ".join(map(str, found))}')
-    return open_folder(found[0])
 
 
 def configure(

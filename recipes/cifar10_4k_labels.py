@@ -54,7 +54,7 @@ def main() -> None:
         today = paper.replace(epochs=e.pick(**TODAY_EPOCHS), **TODAY)
 
         def labelled(seed: int) -> ImageSet:
-            return train.subset(train.per_class(labels, seed)[0], f'{labels} labels per class, seed {seed}')
+            return train.labelled(labels, seed)
 
         def self_labelled(seed: int, teacher: Checkpoint) -> ImageSet:
             others = train.subset(train.per_class(labels, seed)[1], f'without {labels} per class, seed {seed}')

@@ -3,7 +3,8 @@
     python recipes/cifar10_4k_sweep.py --data-dir data/cifar10
 
 Each row is a short pre-training on all 50,000 images with one corruption. It tells the accuracy of a linear classifier
-and of 20 nearest neighbours on the last layer's pooled features, and of a short fine-tuning.
+and of 20 nearest neighbours on the last layer's pooled features, and of a short fine-tuning. With --rows the table has
+these alone.
 """
 
 from scae_zoo.autoencoder import create_encoder
@@ -49,7 +50,7 @@ def main() -> None:
                 source = e.pretrain(f'{ARCHITECTURE}.{arm.tag}', train, arm.pretraining)
             made += [source] if source else []
             for seed in e.seeds:
-                labelled = rest.subset(rest.per_class(labels, seed)[0], f'{labels} labels per class, seed {seed}')
+                labelled = rest.labelled(labels, seed)
                 if source is not None:
                     encoder = create_encoder(ARCHITECTURE, source).to(e.world.device)
                     linear, knn = pooled_quality(encoder, labelled, validation, CROP)[-1]

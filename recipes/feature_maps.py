@@ -20,8 +20,9 @@ MAPS = 4  # of each network
 
 def main() -> None:
     smoke = ('multi_label', 40, VOC_CLASSES)
-    with experiment(__doc__, 'torch/voc2007', seeds=(0,), smoke=smoke, options=add_options) as e:
-        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
+    with experiment(__doc__, 'torch/voc2007', seeds=(0,), one_seed=True, smoke=smoke,
+                    options=add_options) as e:
+        size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING).replace(seed=e.seeds[0])
         made = {
             kind: e.pretrain(f'{ARCHITECTURE}.dae_{kind}', subset(e, kind, size), pretraining, data=e.args.unlabelled)
             for kind in SUBSETS}

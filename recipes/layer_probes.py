@@ -29,10 +29,10 @@ LABELS_PER_CLASS = {'cpu': 400, 'gpu': 400, 'smoke': 8}
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/cifar10', seeds=(0,)) as e:
+    with experiment(__doc__, 'torch/cifar10', seeds=(0,), one_seed=True) as e:
         train, test = e.images('train', 32), e.images('test', 32)
         labels, seed = e.pick(**LABELS_PER_CLASS), e.seeds[0]
-        train = train.subset(train.per_class(labels, seed)[0], f'{labels} labels per class, seed {seed}')
+        train = train.labelled(labels, seed)
         supervised, pretraining = e.pick(**SUPERVISED), e.pick(**PRETRAINING)
         probing = e.pick(**PROBING).replace(seed=seed)
         nets = {
@@ -40,7 +40,7 @@ def main() -> None:
                                      'supervised')}
         for row, shortcuts, tag in (('auto-encoder, no shortcut', False, 'dae_noskip_cifar10_4k'),
                                     ('auto-encoder', True, 'dae_cifar10_4k')):
-            settings = pretraining.replace(shortcuts=shortcuts)
+            settings = pretraining.replace(shortcuts=shortcuts, seed=seed)
             nets[row] = e.pretrain(f'{ARCHITECTURE}.{tag}', train, settings, test)
         results = {
             row: probe(checkpoint, train, test, probing, e.options(f'probes/{checkpoint.name}'))

@@ -71,6 +71,10 @@ class Checkpoint:
                 raise self.error(file, 'its sha256 is not the recorded one; the content has changed')
         return data
 
+    def sha256(self, file: str) -> str:
+        """The file's recorded sha256; of a folder without a manifest, that of its content."""
+        return self.files[file]['sha256'] if self.files else hashlib.sha256(self.read(file)).hexdigest()
+
     def tensors(self, file: str) -> dict[str, torch.Tensor]:
         """The tensors of a safetensors file, on the CPU, as they are stored."""
         data = self.read(file)
@@ -203,7 +207,7 @@ def _made_by(run: Path) -> Path:
     """The checkpoint's folder in the folder of a training run."""
     found = [path.parent for path in sorted(run.glob('scae_*.*/config.json'))]
     if not found:
-        raise CheckpointError(f'{run}: is a run that has not ended yet; run its command again to go on')
+        raise CheckpointError(f'{run}: is a run that has made no checkpoint yet; run its command again to go on')
     if len(found) > 1:
         raise CheckpointError(f'{run}: holds several checkpoints; name one of {", ".join(map(str, found))}')
     return found[0]

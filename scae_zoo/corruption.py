@@ -9,7 +9,8 @@ import torch
 _NUMBER = r'([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)'
 
 
-def _per_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+def per_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """A value a channel, C x 1 x 1, of the type and on the device of the images that it is for."""
     # made on the CPU and sent without waiting: else each step would wait until the GPU is done with all before
     return torch.tensor(values, dtype=like.dtype).view(-1, 1, 1).to(like.device, non_blocking=True)
 
@@ -46,7 +47,7 @@ class GaussianNoise:
         if len(self.std) not in (1, x.shape[1]):  # one channel would broadcast to many
             raise ValueError(f'noise for {len(self.std)} channels does not fit images of {x.shape[1]}')
         low, high = self.sigma_range
-        mean, std = _per_channel(self.mean, x), _per_channel(self.std, x)
+        mean, std = per_channel(self.mean, x), per_channel(self.std, x)
         sigma = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)
         sigma = (low + (high - low) * sigma) / 255 / std
         noise = torch.empty_like(x).normal_(generator=generator)

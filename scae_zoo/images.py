@@ -33,7 +33,9 @@ def open_rgb(path: str | Path) -> np.ndarray:
         raise ImageError(f'{path}: is no image that can be read (PNG, JPEG, WebP, TIFF, BMP, ...)') from None
     except OSError as error:
         raise ImageError(f'{path}: cannot be read ({error.strerror or error})') from None
-    except (SyntaxError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever else Pillow's decoders and its reader of EXIF run into
         raise ImageError(f'{path}: is a damaged image ({error})') from None
 
 

@@ -91,6 +91,8 @@ def create_segmenter(
         num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
     encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)
+    if not (pretrained and checkpoint and checkpoint.config['decoder']['num_classes'] == num_classes):
+        encoder.pretrained_cfg = {key: value for key, value in encoder.pretrained_cfg.items() if key != 'label_names'}
     if checkpoint is not None and (pretrained or init == 'autoencoder'):
         tensors = decoder_tensors(checkpoint, **kwargs)
         if checkpoint.config['decoder']['num_classes'] != num_classes:

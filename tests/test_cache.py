@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 from scae_zoo.training.cache import Sample, Source, load
+from scae_zoo.training.named_sources import Passes
 from scae_zoo.training.sources import load_images
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +105,21 @@ def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path / 'file' / 'cache'))
     with pytest.raises(ValueError, match=r'file/cache: cannot be written \(Not a directory\); .* in \$SCAE_ZOO_CACHE'):
         load_images(str(write_images(tmp_path / 'images', 1)), size=None)
+
+
+def test_source_that_breaks_off(cache: Path) -> None:
+    """Its fault, not the disk's: while it lists its images, or gives one of them."""
+    def lists() -> Iterator[Sample]:
+        yield Sample('a', Image.new('RGB', (4, 4)))
+        raise OSError('connection reset')
+
+    def gives() -> Image.Image:
+        raise OSError('connection reset')
+
+    for samples in (Passes(lists), [Sample('a', gives)]):
+        with pytest.raises(ValueError, match=r'cannot be read \(connection reset\)'):
+            load(Source(samples, None, (), 'far away'), None)
+    assert folders(cache) == []
 
 
 def test_changed_file(cache: Path, tmp_path: Path) -> None:

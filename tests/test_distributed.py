@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from filelock import FileLock
 from safetensors.torch import load_file
 
 from scae_zoo.cli import main
@@ -19,24 +21,31 @@ OPTIONS = (
     '--warmup 0.5 --ema 0.9')
 
 
+TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']
+ENVIRONMENT = {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+
+
 def torchrun(*args: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     return subprocess.run(
-        [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '-m', 'scae_zoo',
-         *args], env=environment, capture_output=True, text=True)
+        [*TORCHRUN, '-m', 'scae_zoo', *args], env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True)
 
 
 def losses(out: Path) -> list[float]:
     return [json.loads(line)['loss'] for line in (out / 'log.jsonl').read_text().splitlines()]
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same loss curve and norms' statistics to 1 %; norms of each process's own images are 2 to 8 % off."""
     write_images(tmp_path / 'images')
     args = ['pretrain', str(tmp_path / 'images'), *OPTIONS.split(), '-o']
     result = torchrun(*args, str(tmp_path / 'two'))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count('checkpoint  ') == result.stdout.count('epoch 1 ') == 1  # the main process alone
+    recipe = yaml.safe_load((tmp_path / 'two' / 'scae_springenberg9.test' / 'recipe.yaml').read_text())
+    assert recipe['command'].startswith('torchrun --nproc-per-node 2 -m scae_zoo pretrain ')
+    assert recipe['processes'] == 2  # each draws its own crops
+    assert main([*args, str(tmp_path / 'two')]) == 2
+    assert 'processes 2 there and None here' in capsys.readouterr().err
     assert main([*args, str(tmp_path / 'one')]) == 0
     curves = losses(tmp_path / 'two'), losses(tmp_path / 'one')
     assert curves[0] == pytest.approx(curves[1], rel=0.01)
@@ -45,3 +54,28 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     for key in one:
         if 'running_var' in key:
             assert (two[key] - one[key]).norm() < 0.01 * one[key].norm()
+
+
+def test_all_see_the_end_of_the_run_that_they_waited_for(tmp_path: Path) -> None:
+    """The main process alone waits for another recipe that trains in the same folder."""
+    command = [str(ROOT / 'recipes' / 'cifar10_4k_labels.py'), '--budget', 'smoke', '--device', 'cpu', '--rows',
+               'no-pre-training', '--out', str(tmp_path / 'out')]
+    environment = {**os.environ, **ENVIRONMENT}
+    first = subprocess.run([*TORCHRUN, *command], env=environment, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    run, = tmp_path.glob('out/*-seed0')
+    made, = run.glob('scae*')
+    made.rename(tmp_path / 'made')
+    with FileLock(run / '.lock'):
+        second = subprocess.Popen([*TORCHRUN, *command], env=environment, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(20)  # both have come to the folder
+        (tmp_path / 'made').rename(made)
+    try:
+        output, errors = second.communicate(timeout=120)
+    finally:
+        second.kill()
+    assert second.returncode == 0, errors
+    assert '| no pre-training | ' in output
+    assert 'epoch 1' not in output

@@ -90,6 +90,8 @@ def test_classes_channels_and_pool(name: str) -> None:
     assert model.forward_head(model.forward_features(x), pre_logits=True).shape == (2, model.head_hidden_size)
     model.reset_classifier(3)
     assert model(x).shape == (2, 3)
+    assert 0.005 < model.get_classifier().weight.std() < 0.015  # as at the start
+    assert not model.get_classifier().bias.any()
     model.reset_classifier(0, '')
     assert model(x).shape == model.forward_features(x).shape
     model.reset_classifier(5, 'avgmax')

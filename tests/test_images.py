@@ -1,5 +1,6 @@
 """Images of every mode and size become RGB, and reconstruction works at any size."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # orientation: turn by 90 degrees
     image.save(tmp_path / 'image.jpg', exif=exif)
     assert open_rgb(tmp_path / 'image.jpg').shape == (40, 20, 3)
+
+
+def test_damaged_exif_is_named(tmp_path: Path) -> None:
+    """The image itself can be decoded; its width, text in place of a number, cannot be put into upright EXIF."""
+    entries = b''.join(struct.pack('<HHI4s', *entry) for entry in (
+        (256, 2, 4, b'wid\0'), (274, 3, 1, b'\6\0\0\0')))
+    path = tmp_path / 'image.jpg'
+    Image.new('RGB', (8, 8)).save(path, exif=b'Exif\0\0II*\0\x08\0\0\0\2\0' + entries + bytes(4))
+    with pytest.raises(ImageError, match=f'{path}: is a damaged image'):
+        open_rgb(path)
 
 
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:

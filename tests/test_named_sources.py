@@ -12,7 +12,7 @@ from timm.data import ImageNetInfo
 from torchvision import datasets
 
 from scae_zoo.training.cache import load
-from scae_zoo.training.sources import VOC_CLASSES, find_source, load_images, only, read_pairs
+from scae_zoo.training.sources import VOC_CLASSES, Pairs, find_source, load_images, only
 
 from .pictures import encoded, labels, refused, save, values, write_parquet, write_shard
 
@@ -145,7 +145,7 @@ def test_voc2012(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('2007_000039\n2007_000032\n')
     source = find_source('torch/voc2012', 'test', masks=True, root=tmp_path)
     assert source.classes == ('background', *VOC_CLASSES)
-    (image, mask), _ = read_pairs(source)
+    (image, mask), _ = Pairs(source)
     assert image.shape == (3, 6, 8)
     assert mask[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [0, 20, 255, 1]
     assert load(source, 4).targets.shape == (2, 4, 4)

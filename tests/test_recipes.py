@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,11 @@ def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
     assert 'cutmix: 0.5' in recipe.read_text()
     result = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
     assert 'ablation, without flips' not in result.stdout  # of other settings than the recipe's
+    recipe.write_text(recipe.read_text().replace('cutmix: 0.5', 'cutmix: 0.0'))
+    assert 'ablation, without flips' in run('cifar10_4k_labels', out, '--rows', 'no-pre-training').stdout
+    recipe.write_text(re.sub('(decoder.safetensors): .*', r'\1: 0123456789abcdef', recipe.read_text()))
+    result = run('cifar10_4k_labels', out, '--rows', 'no-pre-training')
+    assert 'ablation, without flips' not in result.stdout  # of another auto-encoder than the one in --out
 
 
 def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
@@ -90,6 +96,12 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
     assert hashlib.sha256(teacher.read_bytes()).hexdigest()[:16] in runs[1]['data']
     assert ' that an earlier classifier named' in student.read_text()
     assert '| today | ' in result.stdout
+    assert '| today, self-training | ' in result.stdout
+    recipe = student.parent / 'recipe.yaml'
+    recipe.write_text(recipe.read_text().replace(runs[1]['data'][-16:], '0123456789abcdef'))
+    result = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'today')
+    assert '| today | ' in result.stdout
+    assert '| today, self-training | ' not in result.stdout  # of another teacher than that one
 
 
 def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
@@ -111,7 +123,7 @@ def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
 
 
 def test_curves(tmp_path: Path) -> None:
-    """What was measured after a pass, up to the figure of the table."""
+    """Of the runs of this recipe, not of a copy that someone put aside."""
     out = tmp_path / 'out'
     assert run('cifar10_all_labels', out).returncode == 0
     (out / 'pre-training-seed0').rename(out / 'pre-training-seed0.aside')
@@ -124,6 +136,14 @@ def test_curves(tmp_path: Path) -> None:
         assert 'validation' in last
         assert list(figures) == ['0']
     assert (out / 'curves.png').is_file()
+
+
+@pytest.mark.parametrize('recipe', ['layer_probes', 'feature_maps'])
+def test_one_seed(recipe: str, tmp_path: Path) -> None:
+    """Of two, one would go unused."""
+    result = run(recipe, tmp_path / 'out', '--seeds', '0', '1')
+    assert result.returncode == 2
+    assert 'unrecognized arguments: 1' in result.stderr
 
 
 def test_no_such_row(tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ def test_any_encoder_will_do_where_only_that_is_taken() -> None:
         weights = find(source).tensors('model.safetensors')
         assert torch.equal(model.encoder.blocks[3].conv.weight, weights['blocks.3.conv.weight'].float())
         assert model.decoder.shortcuts == (shortcuts is None)
+        assert 'label_names' not in model.encoder.pretrained_cfg  # those of the source, not of the masks
     with pytest.raises(CheckpointError, match='a classifier, not an autoencoder'):
         create_segmenter(DEFAULT, CLASSES)
 

@@ -15,6 +15,7 @@ from scae_zoo.training import sample_images
 from scae_zoo.training.finetuning import FineTuning, create_classifier
 from scae_zoo.training.provenance import git_revision
 
+from .checkpoint_folders import edit
 from .conftest import DEFAULT, SHIPPED
 
 SMALL = ['--epochs', '1', '--batch-size', '8', '--device', 'cpu']
@@ -26,9 +27,11 @@ def run(*args: str | Path) -> int:
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of small real images: ``classes``, ``many`` (labels.csv) and ``masks``, each with train and test."""
+    """Folders of small real images: ``classes``, ``other`` ones, ``many`` (labels.csv) and ``masks``, each with train
+    and test."""
     folder = tmp_path_factory.mktemp('data')
     sample_images.write_classes(folder / 'classes', 32, 24, ('cat', 'dog', 'eel'))
+    sample_images.write_classes(folder / 'other', 32, 6, ('cat', 'dog', 'fox'))
     sample_images.write_multi_label(folder / 'many', 32, 24, ('day', 'night', 'rain'))
     sample_images.write_masks(folder / 'masks', 32, 12, ('dark', 'grey', 'light'))
     return folder
@@ -59,7 +62,7 @@ def test_a_runs_folder_means_its_checkpoint(pretrained: Path, tmp_path: Path) ->
     weights = checkpoints.open_folder(pretrained / 'scae_springenberg9.dae_classes').tensors('decoder.safetensors')
     assert torch.equal(model.decoder.head.weight, weights['head.weight'].float())
     (tmp_path / 'run.json').write_text('{}')
-    with pytest.raises(checkpoints.CheckpointError, match='has not ended yet'):
+    with pytest.raises(checkpoints.CheckpointError, match='has made no checkpoint yet'):
         create_autoencoder('scae_springenberg9', weights=tmp_path)
     for tag in 'ab':
         shutil.copytree(pretrained / 'scae_springenberg9.dae_classes', tmp_path / f'scae_springenberg9.{tag}')
@@ -225,6 +228,8 @@ def test_tensorboard(data: Path, tmp_path: Path) -> None:
     (['finetune', 'MANY', '--from', SHIPPED, '--label-smoothing', '0.1'], '--label-smoothing'),
     (['finetune', 'MANY', '--from', SHIPPED, '--mixup', '0.1'], '--mixup'),
     (['probe', SHIPPED, '--data', 'DATA/train/cat', '--test', 'DATA'], 'label'),
+    (['probe', SHIPPED, '--data', 'DATA', '--test', 'OTHER'], 'eel, fox'),
+    (['finetune', 'DATA', '--from', SHIPPED, '--test', 'OTHER'], 'eel, fox'),
     (['probe', SHIPPED, '--data', 'DATA/train'], '--test'),
     (['evaluate', SHIPPED, '--data', 'none'], 'none'),
 ])
@@ -232,7 +237,8 @@ def test_refusals_are_one_line(
         args: list[str], text: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    args = [arg.replace('DATA', str(data / 'classes')).replace('MANY', str(data / 'many')) for arg in args]
+    for name, folder in (('DATA', 'classes'), ('MANY', 'many'), ('OTHER', 'other')):
+        args = [arg.replace(name, str(data / folder)) for arg in args]
     assert main(args) == 2
     captured = capsys.readouterr()
     assert captured.out == ''
@@ -243,9 +249,55 @@ def test_refusals_are_one_line(
     assert not [p for p in tmp_path.rglob('*') if p.suffix == '.safetensors']
 
 
-def test_another_test_set_is_another_run(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_test_set_is_another_run(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('pretrain', data / 'classes', *SMALL, '-o', pretrained, '--test', data / 'masks/test/images') == 2
     assert 'test' in capsys.readouterr().err
+    segment = ['segment', data / 'masks', '--from', pretrained, *SMALL, '-o', tmp_path / 'run']
+    assert run(*segment) == 0
+    shutil.copytree(data / 'masks' / 'test', tmp_path / 'fewer')
+    for kind in ('images', 'masks'):
+        sorted((tmp_path / 'fewer' / kind).iterdir())[0].unlink()
+    capsys.readouterr()
+    assert run(*segment, '--test', tmp_path / 'fewer') == 2
+    assert 'another configuration (test ' in capsys.readouterr().err
+
+
+def test_images_that_are_trained_on_are_not_measured_on(data: Path, tmp_path: Path) -> None:
+    """A folder named test among others is one more of them, where there is no train."""
+    for name in ('garden', 'test'):
+        shutil.copytree(data / 'classes' / 'train' / 'cat', tmp_path / 'photos' / name)
+    assert run('pretrain', tmp_path / 'photos', *SMALL, '-o', tmp_path / 'run') == 0
+    assert 'denoising_psnr' not in checkpoints.open_folder(tmp_path / 'run').metrics
+
+
+def test_weights_without_a_manifest_are_told_apart(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
+    source = Path(shutil.copytree(pretrained / 'scae_springenberg9.dae_classes', tmp_path / 'mine'))
+    (source / 'manifest.json').unlink()
+    finetune = ['finetune', data / 'classes', '--from', source, *SMALL, '-o', tmp_path / 'run']
+    assert run(*finetune) == 0
+    edit(source / 'model.safetensors', lambda state: {**state, 'blocks.3.bn.bias': state['blocks.3.bn.bias'] + 1})
+    assert run(*finetune) == 2
+    assert 'another configuration (from ' in capsys.readouterr().err
+
+
+def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
+    """As others write them: they are measured on as many classes, and on no other number."""
+    assert run('segment', data / 'masks', '--from', pretrained, *SMALL, '-o', tmp_path / 'segmenter') == 0
+    assert run('finetune', data / 'classes', '--from', pretrained, *SMALL, '-o', tmp_path / 'classifier') == 0
+    for kind in ('segmenter', 'classifier'):
+        folder = checkpoints.open_folder(tmp_path / kind).folder
+        edit(folder / 'config.json', lambda config: {**config, 'pretrained_cfg': {
+            key: value for key, value in config['pretrained_cfg'].items() if key != 'label_names'}})
+        (folder / 'metrics.json').write_text('{"accuracy": {"value": 3}, "mean_iou": 4}')
+        capsys.readouterr()
+        assert run('evaluate', folder, '--data', data / ('masks' if kind == 'segmenter' else 'classes')) == 0
+        printed = capsys.readouterr().out
+        assert ('mean IoU' if kind == 'segmenter' else 'accuracy') in printed
+        assert 'card' not in printed
+    sample_images.write_classes(tmp_path / 'five', 32, 10, tuple('abcde'))
+    assert run('evaluate', folder, '--data', tmp_path / 'five') == 2
+    assert 'needs the 3 classes' in capsys.readouterr().err
 
 
 def test_a_tag_names_no_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

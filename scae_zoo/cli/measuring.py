@@ -1,7 +1,7 @@
 """``scae evaluate`` and ``scae probe``: how good a network is, and what each of its layers knows."""
 
 import argparse
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
 from ..training.settings import add_options, from_options
-from ..training.sources import find_source, load_images, read_pairs
+from ..training.sources import Pairs, find_source, load_images
 from .options import (
     DATA_HELP,
     Command,
@@ -52,7 +52,7 @@ def _images(args: argparse.Namespace, size: int | None) -> ImageSet:
 
 
 def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
-    if key in checkpoint.metrics:
+    with suppress(KeyError, TypeError, ValueError):  # others may write what they like there, or nothing
         print('  card      ' + text.format(**checkpoint.metrics[key]))
 
 
@@ -76,7 +76,8 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     cfg = model.pretrained_cfg
     crop = cfg['input_size'][-1]
     images = _images(args, default_size(cfg, None))
-    names = cfg.get('label_names') or images.classes
+    names = cfg.get('label_names') or (
+        images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     if images.targets is None or tuple(names) != images.classes:
         raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on '
                          f'({", ".join(names[:5])}{", ..." * (len(names) > 5)}), a sub-folder each or in a labels.csv')
@@ -98,10 +99,10 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
 def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
     model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
     cfg = model.encoder.pretrained_cfg
-    names = cfg['label_names']
+    names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
     if args.size:
         raise ValueError('--size: a segmenter is measured on images of their own size')
-    pairs = islice(read_pairs(find_source(args.data, args.split, masks=True, root=args.root)), args.limit)
+    pairs = Pairs(find_source(args.data, args.split, masks=True, root=args.root), args.limit)
     result = mean_iou(model.to(device), pairs, len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
@@ -124,8 +125,7 @@ def probe_command(args: argparse.Namespace) -> int:
             train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable)
                            for data, split in ((args.data, args.split), (test_images, args.test_split)))
             if args.labels_per_class:
-                train = train.subset(train.per_class(args.labels_per_class, settings.seed)[0],
-                                     f'{args.labels_per_class} labels per class, seed {settings.seed}')
+                train = train.labelled(args.labels_per_class, settings.seed)
             name, number = checkpoint.name, 2
             while name in results:  # another checkpoint of the same name
                 name, number = f'{checkpoint.name} ({number})', number + 1

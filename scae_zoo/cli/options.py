@@ -99,8 +99,9 @@ def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -
 def run_options(args: argparse.Namespace, name: str) -> Iterator[RunOptions]:
     """This process's place in the run that the options describe."""
     with world(args.device) as place:
+        program = [*place.launcher, '-m', 'scae_zoo'] if place.launcher else ['scae']
         yield RunOptions(
-            args.out or Path('runs') / name, place, command=shlex.join(['scae', *args.argv]),
+            args.out or Path('runs') / name, place, command=shlex.join([*program, *args.argv]),
             dataset=dataset_name(args.data), compile_model=args.compile, tensorboard=args.tensorboard,
             save_seconds=args.save_seconds)
 
@@ -116,11 +117,11 @@ def default_size(cfg: dict[str, Any], crop: int | None) -> int:
     return round((crop or cfg['input_size'][-1]) / cfg['crop_pct'])
 
 
-def load_test_images(args: argparse.Namespace, size: int | None, masks: bool = False) -> ImageSet | None:
+def load_test_images(args: argparse.Namespace, size: int | None) -> ImageSet | None:
     """The images to measure on: those asked for, else the test split that lies beside the training split, if any."""
     data = test_data(args)
     return None if data is None else load_images(
-        data, args.test_split, size=size, masks=masks, root=args.root, max_unreadable=args.max_unreadable)
+        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable)
 
 
 def test_data(args: argparse.Namespace) -> str | None:
@@ -129,7 +130,7 @@ def test_data(args: argparse.Namespace) -> str | None:
         return args.test
     folder = Path(args.data).expanduser()
     if folder.is_dir():
-        beside = split_folder(folder, args.test_split)
-        return args.data if beside and beside != split_folder(folder, args.split) else None
+        ours, beside = (split_folder(folder, split) for split in (args.split, args.test_split))
+        return args.data if ours and beside and beside != ours else None  # without ours, all below is trained on
     # of a named set only beside its own training split: what another one shares with the test split is not known here
     return args.data if args.data.startswith('torch/') and args.split == 'train' else None

@@ -14,6 +14,7 @@ from ..corruption import BlockMask, GaussianNoise, parse_corruption
 from ..images import ImageError, open_rgb, save_png, side_by_side
 from ..models.scae import ARCHITECTURES
 from ..reconstruction import reconstruct
+from ..segmentation import ScaeSegmenter, create_segmenter
 from ..training.data import denormalize, normalize
 from ..training.evaluation import psnr
 from ..training.runs import find_checkpoint
@@ -65,7 +66,11 @@ def info_command(args: argparse.Namespace) -> int:
     architecture = args.name if checkpoint is None else checkpoint.architecture
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f'{args.name}: is for {architecture or "no architecture"}, not one of this zoo')
-    model = create_autoencoder(architecture)
+    if checkpoint is not None and checkpoint.kind == 'segmenter':
+        classes = checkpoint.config['decoder']['num_classes']
+        model: Scae | ScaeSegmenter = create_segmenter(architecture, classes, 'random')
+    else:
+        model = create_autoencoder(architecture)
     total, own = (sum(p.numel() for p in module.parameters()) for module in (model, model.encoder))
     layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
                       for s in ARCHITECTURES[architecture])

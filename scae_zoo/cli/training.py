@@ -14,7 +14,7 @@ from ..training.pretraining import Pretraining, pretrain
 from ..training.runs import RunOptions, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
-from ..training.sources import find_source, load_images, read_pairs
+from ..training.sources import Pairs, find_source, load_images
 from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,
@@ -93,8 +93,7 @@ def finetune_command(args: argparse.Namespace) -> int:
     with run_options(args, name) as options:
         train = _train_images(args, size)
         if args.labels_per_class:
-            train = train.subset(train.per_class(args.labels_per_class, settings.seed)[0],
-                                 f'{args.labels_per_class} labels per class, seed {settings.seed}')
+            train = train.labelled(args.labels_per_class, settings.seed)
         validation = None
         if args.validation:
             order = torch.randperm(len(train), generator=torch.Generator().manual_seed(settings.seed))
@@ -117,7 +116,7 @@ def segment_command(args: argparse.Namespace) -> int:
     with run_options(args, name) as options:
         train = _train_images(args, size, masks=True)
         test = test_data(args)
-        pairs = None if test is None else read_pairs(find_source(test, args.test_split, masks=True, root=args.root))
+        pairs = None if test is None else Pairs(find_source(test, args.test_split, masks=True, root=args.root))
         checkpoint = segment(name, source, train, settings, options, pairs)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 

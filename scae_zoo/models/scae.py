@@ -190,6 +190,7 @@ class ScaeEncoder(nn.Module):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool, **get_device_dtype(self))
+        self.head.apply(init_weights)
         self.head_hidden_size = self.head.num_features
 
     def forward_intermediates(

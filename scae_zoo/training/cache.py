@@ -178,7 +178,7 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
     waiting: deque[tuple[Sample, Future[Decoded | ImageError]]] = deque()
     with ThreadPoolExecutor() as pool, tqdm(
             total=source.total, desc='decoding', unit=' images', disable=None, mininterval=1) as progress:
-        for sample in source.samples:
+        for sample in _samples(source):
             waiting.append((sample, pool.submit(decode, sample, size)))
             if len(waiting) > 64:
                 progress.update()
@@ -187,6 +187,13 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
         for sample, future in waiting:
             progress.update()
             yield sample, future.result()
+
+
+def _samples(source: Source) -> Iterator[Sample]:
+    try:
+        yield from source.samples
+    except OSError as error:
+        raise ValueError(f'{source.identity}: cannot be read ({error})') from None
 
 
 def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | ImageError:
@@ -207,6 +214,8 @@ def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | I
         mask = None if sample.mask is None else open_mask(sample.mask, pixels.shape[:2])
     except ImageError as error:
         return ImageError(str(error).replace(str(image), sample.name))
+    except OSError as error:  # of what gives the image; files' own are ImageErrors
+        return ImageError(f'{sample.name}: cannot be read ({error})')
     if size is not None:
         pixels = _scaled(pixels, size, longest, Image.Resampling.BICUBIC)
         mask = None if mask is None else _scaled(mask, size, longest, Image.Resampling.NEAREST)
@@ -225,7 +234,7 @@ def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
                 raise ImageError(
                     f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')
             mask = np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f'{path}: cannot be read as a mask ({error})') from None

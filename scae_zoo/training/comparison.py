@@ -4,11 +4,11 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
-from ..checkpoints import Checkpoint, open_folder
+from ..checkpoints import ENCODER, Checkpoint, open_folder
 from .data import ImageSet
 from .experiment import Experiment, headline
 from .finetuning import FineTuning
@@ -111,11 +111,10 @@ def compare(
     drawn: dict[str, list[Curve]] = {}
     for arm in arms:
         for seed, checkpoint in _finished(e, arm, name):
-            expected = dataclasses.asdict(settings(arm, seed))
-            if isinstance(arm.pretraining, Checkpoint):
-                expected['from'] = identity(arm.pretraining)
             recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
-            if all(recorded.get(key) == value for key, value in expected.items()):
+            expected = {**dataclasses.asdict(settings(arm, seed)), 'from': _source_of(e, arm, architecture)}
+            of_the_data = _is_data_of(e, arm, name, seed, labelled(seed), recorded['data'])
+            if of_the_data and all(recorded.get(key) == value for key, value in expected.items()):
                 e.add(arm.row, seed, headline(checkpoint))
                 if curves:
                     drawn.setdefault(arm.row, []).append(_curve(checkpoint))
@@ -134,8 +133,26 @@ def _finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpo
             yield int(seed), open_folder(folder)
 
 
+def _source_of(e: Experiment, arm: Arm, architecture: str) -> dict[str, Any] | None:
+    """Name and weights of the auto-encoder that an arm's networks start from; None where there is none."""
+    source = arm.pretraining
+    if isinstance(source, Pretraining):
+        name = f'{architecture}.{arm.tag}'
+        source = open_folder(e.out / name / name) if (e.out / name / name).is_dir() else None
+    return None if source is None else identity(source)
+
+
+def _is_data_of(e: Experiment, arm: Arm, name: str, seed: int, labelled: ImageSet, recorded: str) -> bool:
+    """Whether a run's data is this labelled set, with what the arm's present teacher has named, where it has one."""
+    if arm.teacher is None:
+        return recorded == labelled.identity
+    teacher = e.out / arm.teacher.run_of(seed) / name
+    return teacher.is_dir() and recorded.startswith(f'{labelled.identity} and ') and recorded.endswith(
+        f'by {name} {open_folder(teacher).sha256(ENCODER)[:16]}')
+
+
 def _curve(checkpoint: Checkpoint) -> Curve:
-    """The passes after which the network of a run was measured, and what was found; last the figure of the table."""
+    """The passes after which the network of a run was measured, and what was found, all in the same way: before the
+    statistics of the batch norms are estimated anew, as those of the table's network are."""
     log = [json.loads(line) for line in (checkpoint.folder.parent / 'log.jsonl').read_text().splitlines()]
-    return [(row['epoch'], row['validation']) for row in log[:-1] if 'validation' in row] + [
-        (log[-1]['epoch'], headline(checkpoint))]
+    return [(row['epoch'], row['validation']) for row in log if 'validation' in row]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..corruption import per_channel
 from .augmentation import RandomCrop
 from .distributed import World
 from .settings import Optimization
@@ -55,6 +56,16 @@ class ImageSet:
         """The images of an index, copied; ``name`` says which they are."""
         targets = None if self.targets is None else self.targets[index]
         return replace(self, images=self.images[index], targets=targets, identity=f'{self.identity} {name}')
+
+    def labelled(self, n: int, seed: int) -> 'ImageSet':
+        """``n`` images of each class, drawn by ``seed``; see ``per_class``."""
+        return self.subset(self.per_class(n, seed)[0], f'{n} labels per class, seed {seed}')
+
+    def require_classes(self, classes: tuple[str, ...]) -> None:
+        """Refuse to be measured on where these are not the classes that were learned, in their order."""
+        if self.classes != classes:
+            wrong = ', '.join(sorted(set(self.classes) ^ set(classes)))[:200] or 'their order'
+            raise ValueError(f'the classes of the test images differ from those of training: {wrong}')
 
     def first(self, n: int | None) -> 'ImageSet':
         """The first ``n`` images, not copied."""
@@ -217,18 +228,15 @@ class Batches(BaseBatches):
                 yield coming.result()
 
 
-def _per_channel(values: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    # made on the CPU and sent without waiting: else each step would wait until the GPU is done with all before
-    return torch.tensor(values).view(-1, 1, 1).to(device, non_blocking=True) * 255
-
-
 def normalize(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """uint8 pixels to float32: zero-centred and divided by the channels' standard deviation, both in 0-1 units."""
-    shift, scale = (_per_channel(values, images.device) for values in (mean, std))
-    return (images.float() - shift) / scale
+    pixels = images.float()
+    shift, scale = (per_channel(values, pixels) * 255 for values in (mean, std))
+    return (pixels - shift) / scale
 
 
 def denormalize(x: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """The inverse of ``normalize``, as float32 pixels in 0-255 units, clipped to that range."""
-    shift, scale = (_per_channel(values, x.device) for values in (mean, std))
-    return (x.float() * scale + shift).clamp(0, 255)
+    x = x.float()
+    shift, scale = (per_channel(values, x) * 255 for values in (mean, std))
+    return (x * scale + shift).clamp(0, 255)

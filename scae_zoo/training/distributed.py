@@ -23,6 +23,11 @@ class World(NamedTuple):
     def is_main(self) -> bool:
         return self.rank == 0
 
+    @property
+    def launcher(self) -> list[str]:
+        """How as many processes are started on one machine; nothing, where there is one."""
+        return ['torchrun', '--nproc-per-node', str(self.size)] if self.size > 1 else []
+
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean over the processes."""
         return _mean(value) if self.size > 1 else value

@@ -9,11 +9,11 @@ import statistics
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from filelock import FileLock
 
 from ..checkpoint_writing import update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
@@ -25,8 +25,8 @@ from .finetuning import FineTuning, finetune
 from .pretraining import Pretraining, pretrain
 from .run_folder import TrainingError
 from .runs import RunOptions
-from .segmenting import Pair, Segmenting, segment
-from .sources import find_source, only, read_pairs, split_folder
+from .segmenting import Segmenting, segment
+from .sources import Pairs, find_source, only, split_folder
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24
@@ -93,8 +93,9 @@ class Experiment:
     def options(self, run: str, data: str | None = None) -> RunOptions:
         given = [option for option in sys.argv[1:] if option != '--ship']
         budget = [] if '--budget' in given else ['--budget', self.budget]
+        command = [*(self.world.launcher or ['python']), f'recipes/{self.name}.py', *budget, *given]
         return RunOptions(
-            self.out / run, self.world, command=shlex.join(['python', f'recipes/{self.name}.py', *budget, *given]),
+            self.out / run, self.world, command=shlex.join(command),
             dataset=(data or self.args.data).split('/')[-1], budget=self.budget, compile_model=self.args.compile,
             wait=True)
 
@@ -110,15 +111,14 @@ class Experiment:
         return finetune(name, source, train, settings, self.options(run), test, validation)
 
     def segment(self, name: str, source: Checkpoint | None, train: ImageSet, settings: Segmenting,
-                test: Iterable[Pair], run: str) -> Checkpoint:
+                test: Pairs, run: str) -> Checkpoint:
         """Likewise train a segmenter."""
         return segment(name, source, train, settings, self.options(run), test)
 
-    def pairs(self, split: str) -> Iterable[Pair]:
+    def pairs(self, split: str) -> Pairs:
         """The images of a split with their masks, each in its own size."""
         place, root = self._place(self.args.data)
-        pairs = read_pairs(find_source(place, split, masks=True, root=root))
-        return islice(pairs, SMOKE_IMAGES) if self.budget == 'smoke' else pairs
+        return Pairs(find_source(place, split, masks=True, root=root), SMOKE_IMAGES if self.budget == 'smoke' else None)
 
     def add(self, row: str, seed: int, value: float) -> None:
         self.results.setdefault(row, {})[seed] = value
@@ -172,7 +172,10 @@ def mean_and_std(values: Iterable[float]) -> str:
 def smoke_data(kind: str, out: Path, side: int, classes: Sequence[str]) -> Path:
     """A few small real images below ``out/data`` in the form of a recipe's data set; made once."""
     folder = out / 'data' / f'{kind}{side}'
-    if not (folder / 'whole').exists():
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix('.lock')):
+        if (folder / 'whole').exists():
+            return folder
         shutil.rmtree(folder, ignore_errors=True)
         writers: dict[str, Callable[[Path, int, int, Sequence[str]], None]] = {
             'classes': sample_images.write_classes, 'multi_label': sample_images.write_multi_label,
@@ -190,6 +193,7 @@ def experiment(
         seeds: Sequence[int] = (0, 1, 2),
         smoke: tuple[str, int, Sequence[str]] = ('classes', 32, ('a', 'b', 'c')),
         rows: bool = False,
+        one_seed: bool = False,
         options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> Iterator[Experiment]:
     """Parse a recipe's options; a fault inside the block ends the script with one line.
@@ -200,6 +204,7 @@ def experiment(
         seeds: Where ``--seeds`` does not say; ``smoke`` takes the first one.
         smoke: Kind, side in pixels and classes of the images that are made for ``--budget smoke`` without a --data-dir.
         rows: Whether it can make some rows of its table only.
+        one_seed: Whether it takes a single seed.
         options: Adds the recipe's own options.
     """
     name = Path(sys.argv[0]).stem
@@ -211,7 +216,7 @@ def experiment(
         '(default: the named data set is downloaded)'))
     parser.add_argument('--budget', choices=BUDGETS, default='gpu' if torch.cuda.is_available() else 'cpu',
                         help='size of the runs; smoke: a few images, to try the script (default here: %(default)s)')
-    parser.add_argument('--seeds', type=int, nargs='+', metavar='SEED',
+    parser.add_argument('--seeds', type=int, nargs=1 if one_seed else '+', metavar='SEED',
                         help=f'(default: {" ".join(map(str, seeds))}; smoke: the first)')
     if rows:
         parser.add_argument('--rows', nargs='+', metavar='ROW', help=(

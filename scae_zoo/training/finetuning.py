@@ -76,9 +76,8 @@ def finetune(
     """
     if train.targets is None or not train.classes:
         raise ValueError('fine-tuning needs labels: a sub-folder a class, or a labels.csv')
-    if test is not None and test.classes != train.classes:
-        raise ValueError(f'the classes of the test images differ from those of training: '
-                         f'{", ".join(sorted(set(test.classes) ^ set(train.classes)))[:200]}')
+    if test is not None:
+        test.require_classes(train.classes)
     if train.multi_label and settings.label_smoothing:
         raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)
@@ -91,7 +90,7 @@ def finetune(
     world = options.world
     random_crop = RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, _Prepare(settings, cfg, train), world)
-    config = configuration(name, train, settings, source, test)
+    config = configuration(name, train, settings, world, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         # at most 20 times, and a tenth of the training's time: an image is measured in a third of the time of a step
         every = ceil(max(settings.epochs / 20, 10 / 3 * len(validation or ()) / len(train)))
@@ -128,13 +127,12 @@ def create_classifier(
         settings: FineTuning,
 ) -> ScaeEncoder:
     """The encoder with a classifier on top, frozen but for that where the settings say so. The classifier is a new one,
-    unless the source has one of the same classes."""
+    unless the source has one that is known to be of the same classes."""
     encoder = create_encoder(
         architecture, source, num_classes=len(classes), drop_rate=settings.drop_rate,
         in_drop_rate=settings.in_drop_rate, down_drop_rate=settings.down_drop_rate)
-    names = encoder.pretrained_cfg.get('label_names')
-    if names and tuple(names) != classes:
-        encoder.reset_classifier(len(classes))  # as many classes, but other ones
+    if source is not None and source.kind == 'classifier' and source.pretrained_cfg.label_names != classes:
+        encoder.reset_classifier(len(classes))  # it may have as many classes, and other ones
     if settings.freeze:
         encoder.blocks.requires_grad_(False)
     return encoder

@@ -76,7 +76,7 @@ def pretrain(
 
     world = options.world
     batches = images.batches(settings, RandomCrop(crop, settings.flip), prepare, world)
-    config = configuration(name, images, settings, test=test)
+    config = configuration(name, images, settings, options.world, test=test)
     with watched_workers(), running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:
             if writer is not None:

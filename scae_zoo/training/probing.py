@@ -1,7 +1,6 @@
 """What each layer knows: linear and reconstruction probes on frozen features, k-NN (paper, section 2.4, Figure 2)."""
 
 import dataclasses
-import hashlib
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -159,6 +158,7 @@ def probe(
     if any(data.targets is None or data.targets.ndim != 1 for data in (train, test)):
         raise ValueError('probes need images with one label each: a sub-folder a class')
     assert train.targets is not None
+    test.require_classes(train.classes)
     if len(train.targets.unique()) < 2:
         raise ValueError('probes need images of two classes or more to learn from')
     torch.manual_seed(settings.seed)
@@ -170,7 +170,7 @@ def probe(
 
     batches = Batches(train, settings, RandomCrop(crop, settings.flip), Plain(cfg['mean'], cfg['std']), world)
     config: dict[str, Any] = {
-        'probed': {'name': checkpoint.name, 'sha256': hashlib.sha256(checkpoint.read(ENCODER)).hexdigest()[:16]},
+        'probed': {'name': checkpoint.name, 'sha256': checkpoint.sha256(ENCODER)[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings)}
     with running(options, config) as run:
         trained = fit(ProbingTask(model, world.device), batches, settings, run, world,

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ..checkpoint_folder import DECODER
 from ..checkpoint_writing import write
-from ..checkpoints import Checkpoint, CheckpointError, find, open_folder, split_name
+from ..checkpoints import ENCODER, Checkpoint, CheckpointError, find, open_folder, split_name
 from ..decoder import ScaeDecoder
 from ..models.scae import ARCHITECTURES, ScaeEncoder
 from .data import ImageSet
@@ -21,12 +22,13 @@ from .loop import SAVE_SECONDS
 from .provenance import describe_environment, git_revision, model_card
 from .run_folder import LOG, STATE, RunFolder, sync
 from .settings import Settings
+from .sources import Pairs
 from .streaming import ImageStream
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; none of this changes its result.
+    """How a run is done; but for the number of processes, none of this changes its result.
 
     Args:
         out: Folder of the run; the checkpoint is written into it.
@@ -55,18 +57,20 @@ def configuration(
         name: str,
         data: ImageSet | ImageStream,
         settings: Settings,
+        world: World,
         source: Checkpoint | None = None,
-        test: ImageSet | None = None,
+        test: ImageSet | Pairs | None = None,
 ) -> dict[str, Any]:
     """All that a run's result depends on, to tell a run that goes on from another one."""
     return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': source and identity(source),
-            'test': test.identity if test else None, **dataclasses.asdict(settings)}
+            'test': test.identity if test else None, **dataclasses.asdict(settings),
+            **({'processes': world.size} if world.size > 1 else {})}
 
 
 def identity(source: Checkpoint) -> dict[str, Any]:
     """The name and weights of a checkpoint, wherever it lies."""
-    return {'name': source.name, 'sha256': {file: entry['sha256'][:16] for file, entry in sorted(source.files.items())
-                                            if file.endswith('.safetensors')}}
+    files = [file for file in (DECODER, ENCODER) if (source.folder / file).is_file()]
+    return {'name': source.name, 'sha256': {file: source.sha256(file)[:16] for file in files}}
 
 
 def is_finished(options: RunOptions, name: str) -> bool:
@@ -89,6 +93,7 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
     """The run's folder, held by the main process until all have ended."""
     folder = RunFolder(options.out, config)
     if not options.world.is_main:
+        dist.barrier()  # the main process may have waited for another run, whose end all must see
         yield folder
         dist.barrier()
         return
@@ -97,6 +102,8 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         _tidy(options.out, config.get('checkpoint', ''))
         if is_finished(options, config.get('checkpoint', '')):
             print(f'{options.out}: this run has ended before; nothing is trained again', file=sys.stderr)
+        if options.world.size > 1:
+            dist.barrier()
         yield folder
         if options.world.size > 1:
             dist.barrier()

@@ -1,7 +1,6 @@
 """Segmentation: the auto-encoder, its last deconvolution replaced, learns to label pixels (paper, section 3.3)."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,9 +23,8 @@ from .runs import (
     tensorboard_writer,
 )
 from .settings import Supervised, setting
+from .sources import Pairs
 from .tasks import IGNORED, SegmentationTask
-
-Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ def segment(
         train: ImageSet,
         settings: Segmenting,
         options: RunOptions,
-        test: Iterable[Pair] | None = None,
+        test: Pairs | None = None,
 ) -> Checkpoint:
     """Train a segmenter and write its checkpoint; goes on where an earlier run of the same configuration stopped.
 
@@ -54,7 +52,7 @@ def segment(
         train: Images with masks; the classes are numbered where they have no names.
         settings: Hyper-parameters.
         options: Where and how.
-        test: Images, C x H x W uint8, with masks, H x W uint8, of any size.
+        test: Images of any size with masks, to be measured on.
 
     Returns:
         The checkpoint, in each of the processes.
@@ -83,7 +81,7 @@ def segment(
 
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
-    config = configuration(name, train, settings, source)
+    config = configuration(name, train, settings, world, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
             for key, value in row.items() if writer else ():
@@ -105,7 +103,7 @@ def segment(
 
 def _measure(
         model: ScaeSegmenter,
-        test: Iterable[Pair] | None,
+        test: Pairs | None,
         classes: tuple[str, ...],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures of the model in the precision that is stored, which it has from here on."""

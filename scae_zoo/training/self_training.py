@@ -55,5 +55,5 @@ def pseudo_labelled(
         images=torch.cat([labelled.images, unlabelled.images[chosen]]),
         targets=torch.cat([labelled.targets, named[chosen]]),
         identity=f'{labelled.identity} and {share:g} of {unlabelled.identity} '
-                 f'by {teacher.name} {teacher.files[ENCODER]["sha256"][:16]}',
+                 f'by {teacher.name} {teacher.sha256(ENCODER)[:16]}',
         description=f'{len(labelled):,} labelled images and {len(chosen):,} that an earlier classifier named')

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import os
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -152,12 +154,24 @@ def _masked_folder(folder: Path) -> Source:
     return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), (p for pair in pairs for p in pair))
 
 
-def read_pairs(source: Source) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Each image, C x H x W uint8, with its mask, H x W uint8, in its own size."""
-    for sample in source.samples:
-        pixels = open_rgb(sample.image)
-        assert sample.mask is not None
-        yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(open_mask(sample.mask, pixels.shape[:2]))
+@dataclass(frozen=True)
+class Pairs:
+    """The images of a source that has masks, or the first ``limit`` of them: each, C x H x W uint8, with its mask,
+    H x W uint8, in its own size."""
+
+    source: Source
+    limit: int | None = None
+
+    @property
+    def identity(self) -> str:
+        """The same for the same data, wherever it lies."""
+        return self.source.identity + (f' first {self.limit}' if self.limit else '')
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for sample in islice(self.source.samples, self.limit):
+            pixels = open_rgb(sample.image)
+            assert sample.mask is not None
+            yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(open_mask(sample.mask, pixels.shape[:2]))
 
 
 def only(source: Source, classes: Collection[str]) -> Source:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from scae_zoo.training.augmentation import Mix, RandomCrop, StrongAugmentation
+from scae_zoo.training.augmentation import GrowingCrop, Mix, RandomCrop, StrongAugmentation
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -81,6 +81,30 @@ def test_scale() -> None:
     assert 9.6 < spans.min() < 10.5
     assert 19.5 < spans.max() < 20.4
     assert abs(spans.log().mean() - (torch.tensor(10.).log() + torch.tensor(20.).log()) / 2) < 0.02
+
+
+@pytest.mark.parametrize('epochs', [1, 2, 5, 14])
+@pytest.mark.parametrize(('first', 'last'), [(17, 29), (20, 28), (20, 29), (29, 29), (112, 225)])
+def test_crops_grow(first: int, last: int, epochs: int) -> None:
+    sizes = [GrowingCrop(last, first_size=first, epochs=epochs).at(epoch).size for epoch in range(epochs + 1)]
+    assert sizes == sorted(sizes)
+    assert first <= sizes[0] <= min(first + 1, last)
+    assert sizes[-1] == last  # of an epoch after the last one too, by which batch norms are calibrated
+    assert sizes.count(last) >= 1 + epochs // 5
+    assert all(size % 2 == 0 for size in sizes if size < last)
+
+
+def test_a_small_crop_shows_as_much() -> None:
+    images = positions(1, 64, 64) * 3
+    growing = GrowingCrop(41, flip=False, first_size=20, epochs=2)
+    for epoch, size in ((0, 20), (1, 34), (2, 41)):
+        crops = crop(growing.at(epoch), images, 2000).float() / 3
+        assert crops.shape[2:] == (size, size)
+        for positions_seen in (crops[:, 1, :, 0], crops[:, 2, 0]):
+            spans = positions_seen[:, -1] - positions_seen[:, 0]
+            assert (spans * size / (size - 1) - 41).abs().max() < 1  # pixels, from edge to edge
+            assert positions_seen.min() < 1
+            assert positions_seen.max() > 62
 
 
 @pytest.mark.parametrize('transform', [RandomCrop(5, pad=2), RandomCrop(9, scale=(0.5, 2.))])

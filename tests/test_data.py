@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, denormalize, normalize
 from scae_zoo.training.distributed import World
 from scae_zoo.training.settings import Optimization
@@ -64,6 +64,13 @@ def test_function_of_seed_epoch_and_step() -> None:
     torch.rand(9)  # the global generator has no part in it
     other = next(batches(data, 2, RandomCrop(6), seed=4).epoch(1))
     assert not torch.equal(other[0], whole[0][0])
+
+
+def test_crops_of_the_epochs_size() -> None:
+    crop = GrowingCrop(9, first_size=6, epochs=4)
+    loader = batches(image_set(side=9), 5, crop)
+    assert [{tuple(x.shape[2:]) for x, _ in loader.epoch(epoch)} for epoch in range(5)] == [
+        {(6, 6)}, {(8, 8)}, {(8, 8)}, {(9, 9)}, {(9, 9)}]
 
 
 def test_ranks_share_each_batch() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
 from scae_zoo.training.distributed import World
 from scae_zoo.training.run_folder import TrainingError
 from scae_zoo.training.settings import Optimization
@@ -44,6 +44,11 @@ def folder(tmp_path: Path) -> Path:
     for i in range(10):
         save(tmp_path / 'images' / 'ab'[i % 2] / f'{i}.png', 10 * i, (12 + i, 16))
     return tmp_path / 'images'
+
+
+def test_crops_of_the_epochs_size(folder: Path) -> None:
+    loader = stream(folder, 5, crop=GrowingCrop(8, first_size=6, epochs=2))
+    assert [next(loader.epoch(epoch))[0].shape[2:] for epoch in range(3)] == [(6, 6), (8, 8), (8, 8)]
 
 
 def test_each_image_once_an_epoch(folder: Path) -> None:

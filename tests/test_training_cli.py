@@ -112,6 +112,15 @@ def test_validation_costs_little(pretrained: Path, data: Path, tmp_path: Path) -
     assert [row['epoch'] for row in log if 'validation' in row] == [4, 8, 9]
 
 
+def test_growing_crops(pretrained: Path, data: Path, tmp_path: Path) -> None:
+    """The network is one of the last size, whatever it was shown first."""
+    assert run('finetune', data / 'classes', '--from', pretrained, '--labels-per-class', '4', *SMALL, '--epochs', '3',
+               '--first-crop', '18', '-o', tmp_path / 'run') == 0
+    checkpoint = checkpoints.open_folder(tmp_path / 'run' / 'scae_springenberg9.dae_ft_classes')
+    assert checkpoint.config['pretrained_cfg']['input_size'] == [3, 29, 29]
+    assert 'first_crop: 18' in checkpoint.read('recipe.yaml').decode()
+
+
 def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though another commit is checked out by the time that the run ends."""
     git_revision.cache_clear()
@@ -225,6 +234,7 @@ def test_tensorboard(data: Path, tmp_path: Path) -> None:
     (['segment', 'DATA', '--from', SHIPPED, '--init', 'random'], '--init random'),
     (['segment', 'DATA', '--from', DEFAULT], 'classifier'),
     (['finetune', 'DATA', '--from', SHIPPED, '--size', '32', '--crop', '36', '--pad', '2'], '--crop 36'),
+    (['finetune', 'DATA', '--from', SHIPPED, '--size', '32', '--first-crop', '30'], '--first-crop 30'),
     (['finetune', 'MANY', '--from', SHIPPED, '--label-smoothing', '0.1'], '--label-smoothing'),
     (['finetune', 'MANY', '--from', SHIPPED, '--mixup', '0.1'], '--mixup'),
     (['probe', SHIPPED, '--data', 'DATA/train/cat', '--test', 'DATA'], 'label'),

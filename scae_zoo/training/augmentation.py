@@ -1,6 +1,7 @@
 """Random crops, flips and stronger changes of whole batches, on the device that the images are on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +66,10 @@ class RandomCrop:
         return crops.permute(0, 3, 1, 2), targets[own[:, None, None], near_rows[:, :, None], near_cols[:, None, :]] \
             if masks else targets
 
+    def at(self, epoch: int) -> 'RandomCrop':
+        """The crop of an epoch, counted from 0."""
+        return self
+
     def _window(self, n: int, side: int, zoom: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
         """Positions, n x size, in pixels of the image, of a crop of the image enlarged by ``zoom``."""
         span = (self.size - 1) / zoom
@@ -76,6 +81,27 @@ class RandomCrop:
         start = start - self.pad - over / 2
         positions = start[:, None] + torch.arange(self.size, device=zoom.device) / zoom[:, None]
         return _mirror(positions, side)
+
+
+@dataclass(frozen=True)
+class GrowingCrop(RandomCrop):
+    """Progressive resizing (Howard 2018; Tan & Le 2021, section 4): crops that are smaller in the first epochs, and
+    with them the images, so that a crop shows as much. Small ones cost little, and teach most of what large ones do.
+
+    Args:
+        first_size: Side of the crops in the first epoch, in pixels. It grows evenly, to ``size`` in the last fifth.
+        epochs: Of the run.
+    """
+
+    first_size: int = field(kw_only=True)
+    epochs: int = field(kw_only=True)
+
+    def at(self, epoch: int) -> RandomCrop:
+        grown = epoch / (self.epochs * 0.8)
+        size = ceil((self.first_size + (self.size - self.first_size) * grown) / 2) * 2  # even: strides waste nothing
+        size = min(size, self.size)
+        low, high = (factor * size / self.size for factor in self.scale)
+        return RandomCrop(size, self.flip, self.pad, (low, high))
 
 
 def _mirror(positions: torch.Tensor, side: int) -> torch.Tensor:

@@ -126,7 +126,7 @@ class BaseBatches(ABC):
         height: Their height, or the least one, in pixels.
         width: Likewise.
         settings: Images a step over all processes, and the seed of order, crops and all else.
-        crop: Draws the crops.
+        crop: Draws the crops, of one size an epoch.
         prepare: Makes (input, target) of uint8 crops, their targets and a generator, on the device.
         world: Which part of each batch is ours, and where it goes.
 
@@ -206,7 +206,7 @@ class Batches(BaseBatches):
         home = self.images.device
         generator = torch.Generator(home).manual_seed(seed_of(self.seed, epoch, step, self.world.rank, 0))
         targets = index if self.targets is None else self.targets[index]
-        images, targets = self.crop(self.images, index, targets, generator)
+        images, targets = self.crop.at(epoch)(self.images, index, targets, generator)
         if home != self.device:
             if self.device.type == 'cuda':
                 images, targets = images.pin_memory(), targets.pin_memory()

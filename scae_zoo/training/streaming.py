@@ -92,7 +92,7 @@ class StreamedBatches(BaseBatches):
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         seeds = self.seed, epoch, self.world.rank
         loader = DataLoader(
-            _Steps(self.samples, self.labelled, self.size, self.crop, seeds, order, self.max_unreadable),
+            _Steps(self.samples, self.labelled, self.size, self.crop.at(epoch), seeds, order, self.max_unreadable),
             batch_size=None, sampler=steps, num_workers=min(self.workers, len(steps)),
             pin_memory=self.device.type == 'cuda', generator=torch.Generator())  # not the global one
         for crops, targets, faults in loader:

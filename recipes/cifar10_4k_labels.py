@@ -11,7 +11,7 @@ passes; the last row, which ships, learns from the images that the network of `t
 from typing import Any
 
 from scae_zoo.checkpoints import Checkpoint
-from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
@@ -49,16 +49,8 @@ LABELS_PER_CLASS = {'cpu': 400, 'gpu': 400, 'smoke': 4}
 
 def main() -> None:
     with experiment(__doc__, 'torch/cifar10', seeds=range(5), rows=True) as e:
-        train, test = e.images('train', 32), e.images('test', 32)
         labels, pretraining, paper = e.pick(**LABELS_PER_CLASS), e.pick(**PRETRAINING), e.pick(**PAPER)
         today = paper.replace(epochs=e.pick(**TODAY_EPOCHS), **TODAY)
-
-        def labelled(seed: int) -> ImageSet:
-            return train.labelled(labels, seed)
-
-        def self_labelled(seed: int, teacher: Checkpoint) -> ImageSet:
-            others = train.subset(train.per_class(labels, seed)[1], f'without {labels} per class, seed {seed}')
-            return pseudo_labelled(teacher, labelled(seed), others, SURE, e.world.device)
 
         method = Arm('pre-training', pretraining, 'dae_cifar10', '80.22 ± 0.37')
         best = method._replace(row='today', paper='', finetuning=today)
@@ -75,6 +67,16 @@ def main() -> None:
             best._replace(row='today, self-training', teacher=best,
                           finetuning=today.replace(epochs=e.pick(**STUDENT_EPOCHS))),
         )
+        chosen(arms, e)
+        train, test = e.images('train', 32), e.images('test', 32)
+
+        def labelled(seed: int) -> ImageSet:
+            return train.labelled(labels, seed)
+
+        def self_labelled(seed: int, teacher: Checkpoint) -> ImageSet:
+            others = train.subset(train.per_class(labels, seed)[1], f'without {labels} per class, seed {seed}')
+            return pseudo_labelled(teacher, labelled(seed), others, SURE, e.world.device)
+
         e.ship(compare(e, NAME, arms, paper, train, labelled, test, self_labelled=self_labelled))
 
 

@@ -36,15 +36,16 @@ HELD_SEED = 1000
 
 def main() -> None:
     with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True) as e:
+        pretraining, finetuning = e.pick(**PRETRAINING), e.pick(**FINETUNING)
+        arms = chosen([Arm('no pre-training', None), *(
+            Arm(corruption, pretraining.replace(corruption=corruption), f'dae_sweep{i}')
+            for i, corruption in enumerate(CORRUPTIONS))], e)
         train, labels, held = e.images('train', 32), e.pick(**LABELS_PER_CLASS), e.pick(**HELD_PER_CLASS)
         some, others = train.per_class(held, HELD_SEED)
         validation = train.subset(some, f'{held} per class, seed {HELD_SEED}')
         rest = train.subset(others, f'without {held} per class, seed {HELD_SEED}')
-        pretraining, finetuning = e.pick(**PRETRAINING), e.pick(**FINETUNING)
         made = []
-        for arm in chosen([Arm('no pre-training', None), *(
-                Arm(corruption, pretraining.replace(corruption=corruption), f'dae_sweep{i}')
-                for i, corruption in enumerate(CORRUPTIONS))], e):
+        for arm in arms:
             source = None
             if isinstance(arm.pretraining, Pretraining):
                 source = e.pretrain(f'{ARCHITECTURE}.{arm.tag}', train, arm.pretraining)

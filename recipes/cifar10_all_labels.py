@@ -10,7 +10,7 @@ same network from random weights, trained in the same way. The paper has no such
 
 import argparse
 
-from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.runs import find_checkpoint
@@ -31,10 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True, options=add_options) as e:
-        train, test = e.images('train', 32), e.images('test', 32)
         source = find_checkpoint(e.args.source, 'autoencoder')
         source.require_architecture(ARCHITECTURE)
         arms = Arm('no pre-training', None), Arm('pre-training', source)
+        chosen(arms, e)
+        train, test = e.images('train', 32), e.images('test', 32)
         name = f'{ARCHITECTURE}.dae_ft_{e.args.data.split("/")[-1]}'
         e.ship(compare(e, name, arms, e.pick(**FINETUNING), train, lambda seed: train, test, curves=True))
 

@@ -6,7 +6,7 @@ Makes scae_allconv15.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10, and c
 passes. The control is the same network from random weights, trained in the same way.
 """
 
-from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
@@ -34,12 +34,13 @@ def main() -> None:
         dataset = e.args.data.split('/')[-1]
         pretraining = e.pick(**PRETRAINING)
         paper = PAPER.get(dataset, ('', '', ''))
-        train, test = e.images('train', 32), e.images('test', 32)
         arms = (
             Arm('random Gaussian', None, '', paper[0]),
             Arm('pre-training, no shortcut', pretraining.replace(shortcuts=False), f'dae_noskip_{dataset}', paper[1]),
             Arm('pre-training', pretraining, f'dae_{dataset}', paper[2]),
         )
+        chosen(arms, e)
+        train, test = e.images('train', 32), e.images('test', 32)
         name = f'{ARCHITECTURE}.dae_ft_{dataset}'
         e.ship(compare(e, name, arms, e.pick(**FINETUNING), train, lambda seed: train, test, curves=True))
 

@@ -23,10 +23,12 @@ def main() -> None:
     with experiment(__doc__, 'torch/voc2007', seeds=(0,), one_seed=True, smoke=smoke,
                     options=add_options) as e:
         size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING).replace(seed=e.seeds[0])
+        photographs = e.images('test', size).images
+        if len(photographs) < PHOTOGRAPHS:
+            raise ValueError(f'the picture needs {PHOTOGRAPHS} test photographs; there are {len(photographs)}')
         made = {
             kind: e.pretrain(f'{ARCHITECTURE}.dae_{kind}', subset(e, kind, size), pretraining, data=e.args.unlabelled)
             for kind in SUBSETS}
-        photographs = e.images('test', size).images
         step = len(photographs) // PHOTOGRAPHS
         if e.world.is_main:
             encoders = {kind: create_encoder(ARCHITECTURE, checkpoint) for kind, checkpoint in made.items()}

@@ -8,12 +8,13 @@ its vehicles, by classifiers that stay in --out: the one that ships is Table 4's
 """
 
 import argparse
-import statistics
+import math
 
 import torch
 
 from scae_zoo.checkpoints import Checkpoint
 from scae_zoo.training.data import ImageSet
+from scae_zoo.training.evaluation import mean_average_precision
 from scae_zoo.training.experiment import Experiment, experiment, mean_and_std
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.imagenet import ANIMALS, VEHICLES
@@ -59,9 +60,10 @@ def subset(e: Experiment, kind: str, size: int) -> ImageSet:
 
 def precisions(checkpoint: Checkpoint) -> dict[str, float]:
     """Mean average precision of VOC's animals, of its vehicles, and of all classes."""
-    by_class = checkpoint.metrics['average_precision']
+    by_class = {name: math.nan if value is None else value  # without a test image
+                for name, value in checkpoint.metrics['average_precision'].items()}
     groups = {'animals': VOC_ANIMALS, 'vehicles': VOC_VEHICLES, 'all': VOC_CLASSES}
-    return {group: statistics.mean(by_class[name] for name in names) for group, names in groups.items()}
+    return {group: mean_average_precision(by_class[name] for name in names) for group, names in groups.items()}
 
 
 def main() -> None:

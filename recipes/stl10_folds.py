@@ -6,12 +6,11 @@ Makes scae_swwae.dae_stl10, .dae_noskip_stl10 and .dae_ft_stl10. A seed is a fol
 of images instead, train/ without labels is what all arms are pre-trained on, and a seed draws 100 labels of each class.
 """
 
-from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
-from scae_zoo.training.sources import split_folder
 
 ARCHITECTURE = 'scae_swwae'
 SIZE = 96
@@ -30,23 +29,19 @@ LABELS_PER_CLASS = {'cpu': 100, 'gpu': 100, 'smoke': 4}
 
 def main() -> None:
     with experiment(__doc__, 'torch/stl10', seeds=range(10), smoke=('classes', SIZE, ('a', 'b', 'c')), rows=True) as e:
-        folders = e.args.data_dir is not None and split_folder(e.args.data_dir, 'train') is not None
-        dataset = e.args.data_dir.name.replace('-', '_') if folders else 'stl10'
-        unlabelled, test = e.images('train' if folders else 'unlabeled', SIZE), e.images('test', SIZE)
-        pretraining, labels = e.pick(**PRETRAINING), e.pick(**LABELS_PER_CLASS)
-
-        def labelled(seed: int) -> ImageSet:
-            if not folders:
-                return e.images(f'fold{seed}', SIZE)
-            some = unlabelled.per_class(labels, seed)[0]
-            return unlabelled.subset(some, f'{labels} labels per class, seed {seed}')
-
+        dataset, pretraining, labels = e.dataset, e.pick(**PRETRAINING), e.pick(**LABELS_PER_CLASS)
         arms = (
             Arm('no pre-training', None, '', '64.6 ± 0.7'),
             Arm('pre-training, no shortcut', pretraining.replace(shortcuts=False), f'dae_noskip_{dataset}',
                 '70.2 ± 0.6'),
             Arm('pre-training', pretraining, f'dae_{dataset}', '75.8 ± 0.5'),
         )
+        chosen(arms, e)
+        unlabelled, test = e.images('train' if e.has_folders else 'unlabeled', SIZE), e.images('test', SIZE)
+
+        def labelled(seed: int) -> ImageSet:
+            return unlabelled.labelled(labels, seed) if e.has_folders else e.images(f'fold{seed}', SIZE)
+
         name = f'{ARCHITECTURE}.dae_ft_{dataset}'
         e.ship(compare(e, name, arms, e.pick(**FINETUNING), unlabelled, labelled, test))
 

@@ -2,25 +2,18 @@
 
     python recipes/voc2012_segmentation.py --data-dir VOC_FOLDER --unlabelled IMAGENET_FOLDER
 
-Makes scae_vgg16.dae_imagenet, .dae_noskip_imagenet and .dae_seg_voc2012. Three starts are compared: N(0, 0.01), the
-pre-trained encoder, and both pre-trained halves; and as the control both halves without shortcuts. Mean IoU on val.
+Makes scae_vgg16.dae_imagenet and .dae_noskip_imagenet, with the settings of voc2007_classification.py, and
+.dae_seg_voc2012. Three starts are compared: N(0, 0.01), the pre-trained encoder, and both pre-trained halves; and as
+the control both halves without shortcuts. Mean IoU on val.
 """
 
-import argparse
+from voc2007_classification import ARCHITECTURE, PRETRAINING, SIZE, add_options
 
 from scae_zoo.checkpoints import Checkpoint
 from scae_zoo.training.experiment import experiment, headline
-from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.segmenting import Segmenting
 from scae_zoo.training.sources import VOC_CLASSES
 
-ARCHITECTURE = 'scae_vgg16'
-SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
-PRETRAINING = {
-    'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='gaussian:5-50'),
-    'gpu': Pretraining(epochs=10, crop=225, batch_size=128, corruption='gaussian:5-50'),
-    'smoke': Pretraining(epochs=1, crop=33, batch_size=16),
-}
 SEGMENTING = {
     'cpu': Segmenting(epochs=15, crop=225, min_scale=0.9, max_scale=2.),
     'gpu': Segmenting(epochs=100, crop=225, min_scale=0.9, max_scale=2.),
@@ -32,11 +25,6 @@ STARTS = (  # row, init, whether the auto-encoder has shortcuts; the last one is
     ('encoder', 'encoder', True),
     ('encoder and decoder', 'autoencoder', True),
 )
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--unlabelled', metavar='DATA', default='hfds/ILSVRC/imagenet-1k',
-                        help='images to pre-train on: a folder, hfds/NAME or wds/NAME (default: %(default)s)')
 
 
 def main() -> None:

@@ -157,7 +157,8 @@ class Checkpoint:
     def require_architecture(self, architecture: str) -> None:
         """Refuse a checkpoint that is of another architecture, or whose configuration cannot be used."""
         if self.architecture != architecture:
-            raise self.error('config.json', f'is for {self.architecture}, not {architecture}')
+            raise CheckpointError(f'{self.folder}: is for {self.architecture}, not {architecture}; '
+                                  'give another folder, or that architecture')
         self.pretrained_cfg  # noqa: B018  (checked by being read)
 
     def verify(self, architecture: str) -> None:
@@ -191,7 +192,9 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
     own_name = Path(os.path.abspath(folder)).name
     bare = Checkpoint(own_name, folder, {})
     if not folder.is_dir():
-        raise bare.error('', f'is not a checkpoint\'s folder ({"a file" if folder.exists() else "not found"})')
+        what = 'a file' if folder.exists() else 'not found'
+        raise CheckpointError(
+            f"{folder}: is not a checkpoint's folder ({what}); give one, or a name that `scae list` shows")
     if not (folder / 'manifest.json').is_file():
         return bare
     manifest = bare._parse('manifest.json')

@@ -102,6 +102,17 @@ def write(
     return open_folder(folder)
 
 
+def copy(checkpoint: Checkpoint, root: str | Path) -> None:
+    """Copy a checkpoint's folder below another one, whole or not at all; what was there under its name is replaced.
+
+    Raises:
+        CheckpointError: The disk is full or the folder cannot be written.
+    """
+    with _replacing(Path(root) / checkpoint.name) as partial:
+        for path in checkpoint.folder.iterdir():
+            shutil.copyfile(path, partial / path.name)
+
+
 def update_manifest(root: str | Path = WEIGHTS) -> None:
     """Rewrite the package's ``manifest.json`` from the folders beside it; keeps the marks.
 

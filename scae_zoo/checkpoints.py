@@ -128,7 +128,7 @@ def find(
 
     Args:
         name: ``'scae_vgg16.dae_photos'``, or an architecture alone for its default checkpoint of that kind.
-        weights_or_tag: A tag, or the path of a checkpoint's folder; goes before the name's own tag.
+        weights_or_tag: A tag, a whole name, or the path of a checkpoint's folder; goes before the name's own tag.
         kind: 'autoencoder', 'classifier' or 'segmenter', where it matters.
         cache_dir: The Hub's cache, where it is not the usual one.
 
@@ -140,7 +140,7 @@ def find(
     if isinstance(weights_or_tag, os.PathLike) or os.sep in given or (given and Path(given).expanduser().exists()):
         checkpoint = open_folder(given)
     else:
-        checkpoint = _find_by_name(architecture, given or tag, kind, cache_dir)
+        checkpoint = _find_by_name(architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
     checkpoint.require_architecture(architecture)
     checkpoint.require(kind)
     return checkpoint

@@ -77,7 +77,8 @@ def create_segmenter(
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
     if num_classes is None and not pretrained:
-        raise ValueError('num_classes is needed for a segmenter that is not trained yet')
+        raise ValueError(
+            'num_classes is needed for a segmenter that is not trained yet; pretrained=True loads a trained one')
     if num_classes is not None and num_classes < 1:
         raise ValueError(f'num_classes must be at least 1, not {num_classes}')
     if weights and init == 'random' and not pretrained:

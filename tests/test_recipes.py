@@ -146,6 +146,32 @@ def test_one_seed(recipe: str, tmp_path: Path) -> None:
     assert 'unrecognized arguments: 1' in result.stderr
 
 
+def test_rows_measured_on_other_images_are_no_rows(tmp_path: Path) -> None:
+    data, out = tmp_path / 'Mine', tmp_path / 'out'
+    sample_images.write_classes(data, 32, 12, ('a', 'b', 'c'))
+    for row in ('no pre-training', 'pre-training'):
+        result = run('cifar10_all_labels', out, '--data-dir', str(data), '--rows', row.replace(' ', '-'))
+        assert result.returncode == 0, result.stderr
+        assert list(json.loads((out / 'results.json').read_text())) == [row]
+        next((data / 'test').rglob('*.png')).unlink()
+    assert 'datasets:\n- mine\n' in next(out.glob('*/*/README.md')).read_text()
+
+
+@pytest.mark.parametrize('option', [('--ship',), ('--data-dir', 'none')])
+def test_refused_at_once(option: tuple[str, ...], tmp_path: Path) -> None:
+    refused = run('cifar10_4k_labels', tmp_path / 'out', *option)
+    assert refused.returncode == 2
+    assert f'error: {option[0]}' in refused.stderr
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('recipe', ['cifar10_4k_sweep', 'layer_probes'])  # the most labels of all
+def test_smoke_on_ten_classes(recipe: str, tmp_path: Path) -> None:
+    sample_images.write_classes(tmp_path / 'ten', 32, 300, tuple('abcdefghij'))
+    result = run(recipe, tmp_path / 'out', '--data-dir', str(tmp_path / 'ten'))
+    assert result.returncode == 0, result.stderr
+
+
 def test_no_such_row(tmp_path: Path) -> None:
     unknown = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'tomorrow')
     assert unknown.returncode == 1
@@ -161,9 +187,8 @@ def test_two_processes_share_a_pretraining(tmp_path: Path) -> None:
                'cpu', '--out', str(out), '--rows']
     processes = [subprocess.Popen([*command, row], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                  for row in ('pre-training', 'today')]
-    for process in processes:
-        _, error = process.communicate()
-        assert process.returncode == 0, error
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
     assert len(list(out.glob('*-seed0/scae_*/manifest.json'))) == 3
 
 

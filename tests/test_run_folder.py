@@ -57,7 +57,8 @@ def test_full_disk(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert error.startswith('scae: error: ')
     assert 'state.safetensors: cannot be written' in error
     assert 'File too large' in error
-    assert {path.name for path in (tmp_path / 'run').iterdir()} == {'.lock', 'run.json', 'log.jsonl'}
+    assert {path.name for path in (tmp_path / 'run').iterdir()} == {
+        '.lock', 'run.json', 'environments.json', 'log.jsonl'}
     assert pretrain(images, tmp_path / 'run') == 0
     assert pretrain(images, tmp_path / 'whole') == 0
     a, b = ({path.name: path.read_bytes() for path in (tmp_path / run / NAME).glob('*.safetensors')}
@@ -88,7 +89,7 @@ def test_finished_run_trains_nothing(images: Path, tmp_path: Path, capsys: pytes
     assert pretrain(images, out) == 0
     assert 'epoch 1' in capsys.readouterr().out
     before = times(out)
-    assert {path.name for path in out.iterdir()} == {'.lock', 'run.json', 'log.jsonl', NAME}
+    assert {path.name for path in out.iterdir()} == {'.lock', 'run.json', 'environments.json', 'log.jsonl', NAME}
     (out / 'state.safetensors').write_text('of no more use')
     (out / f'.{NAME}.half' / 'new').mkdir(parents=True)
     assert pretrain(images, out) == 0

@@ -7,7 +7,7 @@ import torch
 from timm.data import ImageNetInfo
 
 from scae_zoo.training.cache import load
-from scae_zoo.training.sources import find_source, load_images, only
+from scae_zoo.training.sources import few, find_source, load_images, only
 
 from .pictures import labels, refused, save, save_mask, values
 
@@ -39,6 +39,22 @@ def test_class_folders(tmp_path: Path) -> None:
     (tmp_path / 'valid').rmdir()
     with pytest.raises(ValueError, match='has no split test, only train'):
         load_images(str(tmp_path), 'test', size=None)
+    save(tmp_path / 'more' / '4.png', 4)  # a further folder does not make classes of the splits
+    with pytest.raises(ValueError, match='has no split test, only train'):
+        load_images(str(tmp_path), 'test', size=None)
+    with pytest.raises(ValueError, match='has no split trian, only train'):
+        load_images(str(tmp_path), 'trian', size=None)
+    assert values(load_images(str(tmp_path), 'more', size=None)) == [4]
+
+
+def test_a_class_of_trains_is_no_split(tmp_path: Path) -> None:
+    for i, name in enumerate(('car', 'train')):
+        save(tmp_path / name / f'{i}.png', i)
+    images = load_images(str(tmp_path), 'test', size=None)
+    assert images.classes == ('car', 'train')
+    assert values(images) == [0, 1]
+    with pytest.raises(ValueError, match='has no split tests'):
+        load_images(str(tmp_path), 'tests', size=None)
 
 
 def test_only_some_classes(tmp_path: Path) -> None:
@@ -54,6 +70,19 @@ def test_only_some_classes(tmp_path: Path) -> None:
         only(source, [WORDNET[0], WORDNET[9]])
 
 
+def test_a_few(tmp_path: Path) -> None:
+    """As many of each class, however many there are."""
+    for i, name in enumerate('aaaaaaab'):
+        save(tmp_path / name / f'{i}.png', i)
+    source = find_source(str(tmp_path))
+    assert few(source, 8) is source
+    assert labels(load(few(source, 2), None)) == [0, 1]
+    assert labels(load(few(source, 5), None)) == [0, 0, 0, 0, 1]
+    assert few(source, 2).identity != few(source, 3).identity != source.identity
+    save(tmp_path / '8.png', 8)  # no classes any more
+    assert sorted(values(load(few(find_source(str(tmp_path)), 3), None)))[-1] > 3
+
+
 def test_multi_label_folder(tmp_path: Path) -> None:
     for i in range(3):
         save(tmp_path / f'{i}.png', i)
@@ -63,6 +92,10 @@ def test_multi_label_folder(tmp_path: Path) -> None:
     assert images.classes == ('cat', 'dog, big')
     assert values(images) == [2, 0]
     assert labels(images) == [[1, 0], [-1, 1]]
+    (tmp_path / 'labels.csv').write_text('\ufeffimage,cat,"dog, big"\r\n2.png,0,1\r\n0.png,,1\r\n\r\n', 'utf-8')
+    other = load_images(str(tmp_path), size=None)  # as many bytes
+    assert labels(other) == [[0, 1], [-1, 1]]
+    assert other.identity != images.identity
 
 
 @pytest.fixture
@@ -80,6 +113,8 @@ def test_masks(masked: Path) -> None:
     assert images.images.shape == (2, 3, 4, 4)
     assert torch.equal(images.targets, torch.tensor([0, 1], dtype=torch.uint8)[:, None, None].expand(2, 4, 4))
     assert load_images(str(masked), size=None).images.shape == (2, 3, 6, 8)  # without masks: the images alone
+    (masked / 'classes.txt').write_text('sky\nlad\n\n')
+    assert load_images(str(masked), size=4, masks=True).identity != images.identity
 
 
 @pytest.mark.parametrize(('table', 'fault'), [

@@ -1,19 +1,27 @@
 """``scae pretrain``, ``finetune``, ``segment``, ``evaluate`` and ``probe``, as their user meets them."""
 
+import dataclasses
 import json
 import os
 import shutil
 from pathlib import Path
 
+import numpy
 import pytest
 import timm
 import torch
+import yaml
+from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder
 from scae_zoo.cli import main
-from scae_zoo.training import sample_images
+from scae_zoo.training import pretraining, provenance, sample_images
 from scae_zoo.training.finetuning import FineTuning, create_classifier
+from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.training.probing import Probing
 from scae_zoo.training.provenance import git_revision
+from scae_zoo.training.segmenting import Segmenting
+from scae_zoo.training.settings import Settings, option
 
 from .checkpoint_folders import edit
 from .conftest import DEFAULT, SHIPPED
@@ -136,6 +144,22 @@ def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatc
     assert run('pretrain', data / 'classes' / 'train', *SMALL, '-o', out) == 0
     git_revision.cache_clear()
     assert 'git_revision: earlier\n' in (out / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text()
+
+
+def test_each_revision_that_trained_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ['pretrain', data / 'classes' / 'train', *SMALL, '-o', tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, 'git_revision', lambda: 'earlier')
+        patch.setattr(pretraining, 'finish', stopped)
+        assert run(*command) == 130
+    monkeypatch.setattr(provenance, 'git_revision', lambda: 'later')
+    assert run(*command) == 0
+    recipe = yaml.safe_load((tmp_path / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text())
+    assert recipe['git_revision'] == 'later'
+    assert [each['git_revision'] for each in recipe['earlier_environments']] == ['earlier']
 
 
 def test_freeze_keeps_the_encoder(pretrained: Path, data: Path, tmp_path: Path) -> None:
@@ -277,6 +301,23 @@ def test_another_test_set_is_another_run(
     assert 'another configuration (test ' in capsys.readouterr().err
 
 
+def test_faulty_test_masks_are_found_before_the_training(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And when they are mended the same command trains."""
+    shutil.copytree(data / 'masks', tmp_path / 'masks')
+    command = ['segment', tmp_path / 'masks', '--from', pretrained, *SMALL, '-o', tmp_path / 'run']
+    mask = sorted((tmp_path / 'masks' / 'test' / 'masks').iterdir())[-1]
+    whole = mask.read_bytes()
+    for fault in (numpy.full((32, 32), 9, numpy.uint8), numpy.zeros((32, 31), numpy.uint8)):
+        Image.fromarray(fault).save(mask)
+        assert run(*command) == 2
+        captured = capsys.readouterr()
+        assert f'{mask}: has ' in captured.err
+        assert 'epoch' not in captured.out
+    mask.write_bytes(whole)
+    assert run(*command) == 0
+
+
 def test_images_that_are_trained_on_are_not_measured_on(data: Path, tmp_path: Path) -> None:
     """A folder named test among others is one more of them, where there is no train."""
     for name in ('garden', 'test'):
@@ -309,6 +350,11 @@ def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: P
         printed = capsys.readouterr().out
         assert ('mean IoU' if kind == 'segmenter' else 'accuracy') in printed
         assert 'card' not in printed
+    source = Path(shutil.copytree(pretrained / 'scae_springenberg9.dae_classes', tmp_path / 'mine'))
+    (source / 'manifest.json').unlink()
+    (source / 'metrics.json').write_text('{"denoising_psnr": 3}')
+    assert run('evaluate', source, '--data', data / 'classes') == 0
+    assert 'card' not in capsys.readouterr().out
     sample_images.write_classes(tmp_path / 'five', 32, 10, tuple('abcde'))
     assert run('evaluate', folder, '--data', tmp_path / 'five') == 2
     assert 'needs the 3 classes' in capsys.readouterr().err
@@ -320,11 +366,15 @@ def test_a_tag_names_no_folder(data: Path, capsys: pytest.CaptureFixture[str]) -
     assert '--tag' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('command', ['pretrain', 'finetune', 'segment', 'evaluate', 'probe'])
-def test_help_names_every_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(('command', 'settings'), [
+    ('pretrain', Pretraining), ('finetune', FineTuning), ('segment', Segmenting), ('probe', Probing),
+    ('evaluate', Settings)])
+def test_help_names_every_option(
+        command: str, settings: type[Settings], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([command, '--help'])
     assert stopped.value.code == 0
     printed = capsys.readouterr().out
-    assert '--device' in printed
+    for name in ('device', *(field.name for field in dataclasses.fields(settings))):
+        assert f'  {option(name)}' in printed
     assert 'None' not in printed

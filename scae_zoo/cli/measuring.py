@@ -9,6 +9,7 @@ import torch
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
 from ..segmentation import create_segmenter
+from ..training.cache import Source, load
 from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.evaluation import (
@@ -24,7 +25,7 @@ from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
 from ..training.settings import add_options, from_options
-from ..training.sources import Pairs, find_source, load_images
+from ..training.sources import Pairs, few, find_source, load_images
 from .options import (
     DATA_HELP,
     Command,
@@ -45,10 +46,13 @@ def evaluate_command(args: argparse.Namespace) -> int:
     return 0
 
 
+def _source(args: argparse.Namespace, masks: bool = False) -> Source:
+    source = find_source(args.data, args.split, masks=masks, root=args.root)
+    return few(source, args.limit) if args.limit else source
+
+
 def _images(args: argparse.Namespace, size: int | None) -> ImageSet:
-    images = load_images(args.data, args.split, size=args.size or size, root=args.root,
-                         max_unreadable=args.max_unreadable)
-    return images.first(args.limit)
+    return load(_source(args), args.size or size, args.max_unreadable)
 
 
 def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
@@ -67,7 +71,8 @@ def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, devi
             ('denoised', result.denoised, result.denoised_pooled, result.denoised_ssim)):
         print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error, '
               f'SSIM {ssim:.4f}')
-    if checkpoint.metrics.get('denoising_psnr', {}).get('sigma') == args.sigma:
+    recorded = checkpoint.metrics.get('denoising_psnr')
+    if isinstance(recorded, dict) and recorded.get('sigma') == args.sigma:
         _print_card(checkpoint, 'denoising_psnr', '{denoised:.2f} dB mean over {images} images')
 
 
@@ -79,8 +84,9 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     names = cfg.get('label_names') or (
         images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     if images.targets is None or tuple(names) != images.classes:
-        raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on '
-                         f'({", ".join(names[:5])}{", ..." * (len(names) > 5)}), a sub-folder each or in a labels.csv')
+        wrong = ', '.join(sorted(set(names) ^ set(images.classes)))[:200] or 'their order'
+        raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on, '
+                         f'a sub-folder each or in a labels.csv; what differs: {wrong}')
     if images.multi_label:
         scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
         precisions = average_precisions(scores, images.targets)
@@ -102,8 +108,7 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
     if args.size:
         raise ValueError('--size: a segmenter is measured on images of their own size')
-    pairs = Pairs(find_source(args.data, args.split, masks=True, root=args.root), args.limit)
-    result = mean_iou(model.to(device), pairs, len(names), cfg['mean'], cfg['std'])
+    result = mean_iou(model.to(device), Pairs(_source(args, masks=True)), len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
         print(f'  {name:<16}{value:.2f} % IoU')
@@ -149,7 +154,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
                      help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
-    sub.add_argument('--limit', type=whole_number(1), help='use only the first LIMIT images')
+    sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, as many of each class')
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)
 

@@ -3,7 +3,7 @@
 import argparse
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.loop import SAVE_SECONDS
 from ..training.runs import RunOptions, find_checkpoint
-from ..training.sources import PREFIXES, load_images, split_folder
+from ..training.sources import dataset_name, load_images, split_folder
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
@@ -106,10 +106,12 @@ def run_options(args: argparse.Namespace, name: str) -> Iterator[RunOptions]:
             save_seconds=args.save_seconds)
 
 
-def dataset_name(data: str) -> str:
-    """``torch/cifar10`` and ``/my/CIFAR 10/`` to ``cifar10`` and ``cifar_10``, as a tag can have it."""
-    name = data.split('/', 1)[1] if data.startswith(PREFIXES) else Path(data).absolute().name
-    return re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_') or 'images'
+def metric_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
+    """``metrics.json``, to be read: a line a figure, four digits of each number."""
+    for key, value in metrics.items():
+        values = value if isinstance(value, dict) else {'': value}
+        yield f'{key}: ' + ', '.join(
+            f'{name} {f"{each:.4g}" if isinstance(each, float) else each}'.strip() for name, each in values.items())
 
 
 def default_size(cfg: dict[str, Any], crop: int | None) -> int:

@@ -18,7 +18,7 @@ from ..segmentation import ScaeSegmenter, create_segmenter
 from ..training.data import denormalize, normalize
 from ..training.evaluation import psnr
 from ..training.runs import find_checkpoint
-from .options import Command, load_autoencoder, whole_number
+from .options import Command, load_autoencoder, metric_lines, whole_number
 
 DEMO_MODEL = 'scae_springenberg9'
 
@@ -87,8 +87,8 @@ def info_command(args: argparse.Namespace) -> int:
         for path in sorted(checkpoint.folder.iterdir()):
             print(f'    {path.name:<22}{path.stat().st_size:>12,} bytes')
         print(f'  made by      {checkpoint.recipe or "unknown"}')
-        for key, value in checkpoint.metrics.items():
-            print(f'  {key}: {value}')
+        for line in metric_lines(checkpoint.metrics):
+            print(f'  {line}')
     return 0
 
 

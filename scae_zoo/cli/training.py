@@ -14,7 +14,7 @@ from ..training.pretraining import Pretraining, pretrain
 from ..training.runs import RunOptions, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
-from ..training.sources import Pairs, find_source, load_images
+from ..training.sources import Pairs, dataset_name, find_source, load_images
 from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,
@@ -22,9 +22,9 @@ from .options import (
     add_data_options,
     add_run_options,
     add_test_options,
-    dataset_name,
     default_size,
     load_test_images,
+    metric_lines,
     run_options,
     share,
     tag,
@@ -61,17 +61,12 @@ def _train_images(args: argparse.Namespace, size: int, masks: bool = False) -> I
 def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
     if options.world.is_main:
         print(f'checkpoint  {checkpoint.folder}')
-        for key, value in checkpoint.metrics.items():
-            values = value if isinstance(value, dict) else {'': value}
-            print(f'{key}: ' + ', '.join(f'{name} {_short(each)}'.strip() for name, each in values.items()))
+        for line in metric_lines(checkpoint.metrics):
+            print(line)
         if not any(isinstance(value, dict) for value in checkpoint.metrics.values()):
             print('not measured: there are no images beside those of training; give --test')
         print(hint)
     return 0
-
-
-def _short(value: object) -> str:
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 def pretrain_command(args: argparse.Namespace) -> int:

@@ -97,7 +97,8 @@ class GrowingCrop(RandomCrop):
     epochs: int = field(kw_only=True)
 
     def at(self, epoch: int) -> RandomCrop:
-        grown = epoch / (self.epochs * 0.8)
+        rise = min(self.epochs * 0.8, self.epochs - 1)  # few epochs have no fifth: the last one is whole all the same
+        grown = epoch / rise if rise else 1.
         size = ceil((self.first_size + (self.size - self.first_size) * grown) / 2) * 2  # even: strides waste nothing
         size = min(size, self.size)
         low, high = (factor * size / self.size for factor in self.scale)

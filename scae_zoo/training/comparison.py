@@ -47,7 +47,7 @@ class Arm(NamedTuple):
 
 
 def chosen(arms: Sequence[Arm], e: Experiment) -> list[Arm]:
-    """Those of ``--rows``, or all.
+    """Those of ``--rows``, or all. The recipes ask before they load anything, so that a wrong row costs no time.
 
     Raises:
         ValueError: There is no such row.
@@ -112,7 +112,8 @@ def compare(
     for arm in arms:
         for seed, checkpoint in _finished(e, arm, name):
             recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
-            expected = {**dataclasses.asdict(settings(arm, seed)), 'from': _source_of(e, arm, architecture)}
+            expected = {**dataclasses.asdict(settings(arm, seed)), 'from': _source_of(e, arm, architecture),
+                        'test': test.identity}
             of_the_data = _is_data_of(e, arm, name, seed, labelled(seed), recorded['data'])
             if of_the_data and all(recorded.get(key) == value for key, value in expected.items()):
                 e.add(arm.row, seed, headline(checkpoint))

@@ -64,15 +64,10 @@ class ImageSet:
     def require_classes(self, classes: tuple[str, ...]) -> None:
         """Refuse to be measured on where these are not the classes that were learned, in their order."""
         if self.classes != classes:
+            if not self.classes:
+                raise ValueError('the test images have no labels')
             wrong = ', '.join(sorted(set(self.classes) ^ set(classes)))[:200] or 'their order'
             raise ValueError(f'the classes of the test images differ from those of training: {wrong}')
-
-    def first(self, n: int | None) -> 'ImageSet':
-        """The first ``n`` images, not copied."""
-        if n is None or n >= len(self):
-            return self
-        targets = None if self.targets is None else self.targets[:n]
-        return replace(self, images=self.images[:n], targets=targets, identity=f'{self.identity} first {n}')
 
     def per_class(self, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices of ``n`` images of each class, drawn by ``seed``, and of all others.

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import torch
 from filelock import FileLock
 
-from ..checkpoint_writing import update_manifest
+from ..checkpoint_writing import copy, update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
 from . import sample_images
-from .cache import load
+from .cache import Source, load
 from .data import ImageSet
 from .distributed import World, world
 from .finetuning import FineTuning, finetune
@@ -26,7 +26,7 @@ from .pretraining import Pretraining, pretrain
 from .run_folder import TrainingError
 from .runs import RunOptions
 from .segmenting import Segmenting, segment
-from .sources import Pairs, find_source, only, split_folder
+from .sources import Pairs, dataset_name, few, find_source, only, split_folder
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24
@@ -75,20 +75,26 @@ class Experiment:
         source = find_source(place, split, masks=masks, root=root)
         if only_classes and not self.makes_images:
             source = only(source, only_classes)
-        images = load(source, size)
-        if self.budget == 'smoke' and len(images) > SMOKE_IMAGES:
-            some = torch.linspace(0, len(images) - 1, SMOKE_IMAGES).long()
-            images = images.subset(some, f'{SMOKE_IMAGES} of them')
-        return images
+        return load(self._tried(source), size)
 
     def _place(self, data: str) -> tuple[str, Path | None]:
         """The folder or name to load, and where a named set lies."""
         folder = self.args.data_dir
         if folder is None or Path(data).is_dir():
             return data, None
-        if self.makes_images or (data == self.args.data and split_folder(folder, 'train')):
+        if self.makes_images or (data == self.args.data and self.has_folders):
             return str(folder), None
         return data, folder
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether ``--data-dir`` has folders of images, which need not be the data set that the recipe is named for."""
+        return self.args.data_dir is not None and split_folder(self.args.data_dir, 'train') is not None
+
+    @property
+    def dataset(self) -> str:
+        """What the images are called, as a tag can have it."""
+        return dataset_name(str(self.args.data_dir) if self.has_folders else self.args.data)
 
     def options(self, run: str, data: str | None = None) -> RunOptions:
         given = [option for option in sys.argv[1:] if option != '--ship']
@@ -96,7 +102,7 @@ class Experiment:
         command = [*(self.world.launcher or ['python']), f'recipes/{self.name}.py', *budget, *given]
         return RunOptions(
             self.out / run, self.world, command=shlex.join(command),
-            dataset=(data or self.args.data).split('/')[-1], budget=self.budget, compile_model=self.args.compile,
+            dataset=dataset_name(data) if data else self.dataset, budget=self.budget, compile_model=self.args.compile,
             wait=True)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
@@ -118,7 +124,12 @@ class Experiment:
     def pairs(self, split: str) -> Pairs:
         """The images of a split with their masks, each in its own size."""
         place, root = self._place(self.args.data)
-        return Pairs(find_source(place, split, masks=True, root=root), SMOKE_IMAGES if self.budget == 'smoke' else None)
+        return Pairs(self._tried(find_source(place, split, masks=True, root=root)))
+
+    def _tried(self, source: Source) -> Source:
+        """The images, or a few of them for ``smoke``: of ten classes as many each as any recipe asks for."""
+        return few(source, max(SMOKE_IMAGES, 8 * min(len(source.classes), 10) * source.labelled)) \
+            if self.budget == 'smoke' else source
 
     def add(self, row: str, seed: int, value: float) -> None:
         self.results.setdefault(row, {})[seed] = value
@@ -151,7 +162,7 @@ class Experiment:
         self.show(checkpoints)
         if self.args.ship and self.world.is_main:
             for checkpoint in checkpoints:
-                shutil.copytree(checkpoint.folder, WEIGHTS / checkpoint.name, dirs_exist_ok=True)
+                copy(checkpoint, WEIGHTS)
             update_manifest()
 
 
@@ -229,6 +240,10 @@ def experiment(
     if options is not None:
         options(parser)
     args = parser.parse_args()
+    if args.data_dir is not None and not args.data_dir.is_dir():
+        parser.error(f'--data-dir {args.data_dir}: there is no such folder; make it to have the data downloaded there')
+    if args.ship and args.budget == 'smoke':
+        parser.error('--ship: the smoke budget makes nothing that is worth it')
     args.seeds = args.seeds or list(seeds[:1] if args.budget == 'smoke' else seeds)
     out = args.out or Path('runs') / name / args.budget
     try:

@@ -37,8 +37,9 @@ class FineTuning(Supervised):
     batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
     first_crop: int | None = setting(
         None, 'side of the crops in the first pass, which grows to --crop, and the images with it: saves time', low=17)
+    layer_decay: float | None = setting(None, 'learning rate of a layer relative to the next one', above=0, high=1)
     pad: int = setting(0, 'pixels by which a crop may reach over the border', low=0)
-    strength: float = setting(0., 'strength of random rotation, shear, scale and colour, 0-1', low=0)
+    strength: float = setting(0., 'strength of random rotation, shear, scale and colour, 0-1', low=0, high=1)
     cutout: float = setting(0., 'side of a blanked square, as a share of the crop', low=0, high=1)
     mixup: float = setting(0., 'parameter of mixup; 0: none', low=0)
     cutmix: float = setting(0., 'parameter of CutMix; 0: none', low=0)
@@ -200,9 +201,8 @@ def _measure(
         return {}, []
     assert test.targets is not None
     cfg = model.pretrained_cfg
-    before = score(model, test, cfg, crop)
-    round_as_stored(model)
     if test.multi_label:
+        round_as_stored(model)
         scores = ten_crop_scores(model, test.images, cfg['mean'], cfg['std'], crop)
         precisions = average_precisions(scores, test.targets)
         result = mean_average_precision(precisions)
@@ -212,6 +212,8 @@ def _measure(
                                   for name, value in zip(test.classes, precisions, strict=True)}}
         return metrics, [{'type': 'mean_average_precision', 'name': f'mAP on {len(test)} images, 10 crops (%)',
                           'value': round(result, 2)}]
+    before = score(model, test, cfg, crop)
+    round_as_stored(model)
     result, flipped = accuracies(model, test, cfg, crop)
     metrics = {
         'accuracy': {'value': result, 'flip_average': flipped, 'images': len(test), 'crop': crop},

@@ -82,7 +82,8 @@ class _Loop:
             synchronise_batch_norm(model, world.device)
         fused: dict[str, Any] = {'fused': True} if settings.opt in FUSED else {}
         self.optimizer = create_optimizer_v2(
-            model, settings.opt, settings.lr, settings.weight_decay, layer_decay=settings.layer_decay, **fused)
+            model, settings.opt, settings.lr, settings.weight_decay,
+            layer_decay=getattr(settings, 'layer_decay', None), **fused)  # classifiers alone have it
         epochs, steps = settings.epochs, len(batches)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, settings.sched, epochs, warmup_epochs=settings.warmup * epochs,

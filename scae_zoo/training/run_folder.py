@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from safetensors.torch import save
 
 from ..checkpoint_folder import RUN
 
-STATE, LOG = 'state.safetensors', 'log.jsonl'
+STATE, LOG, ENVIRONMENTS = 'state.safetensors', 'log.jsonl', 'environments.json'
 
 
 class TrainingError(RuntimeError):
@@ -71,7 +72,13 @@ class RunFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / '.lock')
-            lock.acquire(timeout=-1 if wait else 0)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if not wait:
+                    raise
+                print(f'{self.folder}: another process trains here; waiting for it to end', file=sys.stderr)
+                lock.acquire()
         except Timeout:
             raise TrainingError(
                 f'{self.folder}: another process trains here; wait for it, or give another --out') from None
@@ -100,6 +107,16 @@ class RunFolder:
             raise TrainingError(
                 f'{self.folder}: belongs to another configuration ({differences}); '
                 'give another --out, the same options, or remove the folder')
+
+    def note_environment(self, environment: Mapping[str, Any]) -> None:
+        """Add what a run goes on with, code, versions and hardware, where it is not what it was stopped with."""
+        path = self.folder / ENVIRONMENTS
+        try:
+            before = json.loads(path.read_text()) if path.exists() else []
+        except (OSError, ValueError):
+            raise TrainingError(f'{path}: cannot be read; remove it') from None
+        if before[-1:] != [environment]:
+            _write_whole(path, lambda p: p.write_text(json.dumps([*before, environment], indent=2) + '\n'))
 
     @property
     def has_state(self) -> bool:

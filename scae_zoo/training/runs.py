@@ -19,8 +19,8 @@ from ..models.scae import ARCHITECTURES, ScaeEncoder
 from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
-from .provenance import describe_environment, git_revision, model_card
-from .run_folder import LOG, STATE, RunFolder, sync
+from .provenance import describe_environment, model_card
+from .run_folder import ENVIRONMENTS, LOG, STATE, RunFolder, sync
 from .settings import Settings
 from .sources import Pairs
 from .streaming import ImageStream
@@ -97,11 +97,12 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         yield folder
         dist.barrier()
         return
-    git_revision()  # of the code that trains; by the end of the run another commit may be checked out
     with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
         if is_finished(options, config.get('checkpoint', '')):
             print(f'{options.out}: this run has ended before; nothing is trained again', file=sys.stderr)
+        else:
+            folder.note_environment(describe_environment(options.world.device))
         if options.world.size > 1:
             dist.barrier()
         yield folder
@@ -183,13 +184,15 @@ def finish(
         figures: Sequence[dict[str, Any]],
 ) -> None:
     """Write the checkpoint of a run that has ended."""
+    *earlier, environment = json.loads((options.out / ENVIRONMENTS).read_text())
     log = [json.loads(line) for line in (options.out / LOG).read_text().splitlines()]
     metrics = {**metrics, 'training_loss': log[-1]['loss'], 'training_seconds': round(log[-1]['seconds'])}
     recipe = {
         'command': options.command,
         **({'budget': options.budget} if options.budget else {}),
         **config,
-        **describe_environment(options.world.device),
+        **environment,
+        **({'earlier_environments': earlier} if earlier else {}),
     }
     encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': split_name(name)[1], 'num_classes': encoder.num_classes}
     card = model_card(name, kind, options.dataset or 'images', summary, figures, options.command)

@@ -82,6 +82,8 @@ def segment(
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
     config = configuration(name, train, settings, world, source, test)
+    if test is not None and not is_finished(options, name):
+        _check_masks(test, len(train.classes))
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
             for key, value in row.items() if writer else ():
@@ -99,6 +101,14 @@ def segment(
                        metrics=metrics, figures=figures,
                        summary=supervised_summary('Segmenter', train, source, settings.epochs, options.budget))
     return open_folder(options.out / name)
+
+
+def _check_masks(test: Pairs, classes: int) -> None:
+    """Read all that the segmenter will be measured on: better refused before the training than after it."""
+    for sample, (_, mask) in zip(test.source.samples, test, strict=True):
+        if (there := number_of_classes(mask[None])) > classes:
+            raise ValueError(f'{sample.mask}: has class {there - 1}, but the training masks, or the classes.txt beside '
+                             f'them, only 0 to {classes - 1}')
 
 
 def _measure(

@@ -95,7 +95,6 @@ class Optimization(Settings):
     opt: str = setting('muon', "optimiser, a name of timm's (muon, adam, adamw, sgd, lamb, ...)")
     lr: float = setting(3e-3, 'peak learning rate', above=0)
     weight_decay: float = setting(0., 'weight decay of everything but biases and norms', low=0)
-    layer_decay: float | None = setting(None, 'learning rate of a layer relative to the next one', above=0, high=1)
     sched: str = setting('cosine', 'learning rate schedule', choices=('cosine', 'multistep', 'constant'))
     warmup: float = setting(0.03, 'share of the run in which the learning rate rises', low=0, high=1)
     clip_grad: float | None = setting(None, 'largest norm of the gradient', above=0)

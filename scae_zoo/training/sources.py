@@ -3,10 +3,13 @@
 import csv
 import hashlib
 import os
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.data.readers.reader_image_folder import find_images_and_targets
@@ -53,11 +56,7 @@ def find_source(data: str, split: str = 'train', *, masks: bool = False, root: s
         return named_source(data, split, Path(root) if root else cache_folder() / 'downloads', masks)
     if not folder.is_dir():
         raise ValueError(f'{data}: is neither a folder nor a data set ({", ".join(p + "NAME" for p in PREFIXES)})')
-    others = {name for names in SPLITS.values() for name in names}
-    found = {sub.name for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith('.')}
-    if found and found <= others and split_folder(folder, split) is None:
-        raise ValueError(f'{folder}: has no split {split}, only {", ".join(sorted(found))}')
-    folder = split_folder(folder, split) or folder
+    folder = split_folder(folder, split) or _without_splits(folder, split)
     if masks:
         return _masked_folder(folder)
     if (folder / 'images').is_dir() and (folder / 'masks').is_dir():
@@ -73,8 +72,44 @@ def split_folder(folder: Path, split: str) -> Path | None:
     return None
 
 
-def _source(samples: list[Sample], folder: Path, classes: tuple[str, ...], files: Iterable[Path]) -> Source:
+def dataset_name(data: str) -> str:
+    """``torch/cifar10`` and ``/my/CIFAR 10/`` to ``cifar10`` and ``cifar_10``, as a tag can have it."""
+    name = data.split('/', 1)[1] if data.startswith(PREFIXES) else Path(data).absolute().name
+    return re.sub(r'[^a-z0-9]+', '_', name.lower()).strip('_') or 'images'
+
+
+def _without_splits(folder: Path, split: str) -> Path:
+    """The folder, where it has no splits at all and so is the one that is meant.
+
+    Raises:
+        ValueError: It has splits, but not this one; or it has none, and this one has not one of the usual names.
+    """
+    others = {name for names in SPLITS.values() for name in names}
+    found = {sub.name: sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith('.')}
+    splits = sorted(found.keys() & others)
+    has_splits = splits and (len(splits) == len(found) or any(_is_split(found[name]) for name in splits))
+    if has_splits or split not in SPLITS:
+        only = f', only {", ".join(splits)}' if splits else ''
+        raise ValueError(f'{folder}: has no split {split}{only}; give another --split, or rename what is no split')
+    return folder
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a sub-folder with a split's name is one, not the class of trains."""
+    return any(entry.is_dir() or entry.name == 'labels.csv' for entry in folder.iterdir())
+
+
+def _source(
+        samples: list[Sample],
+        folder: Path,
+        classes: tuple[str, ...],
+        files: Iterable[Path],
+        tables: Iterable[Path] = (),
+) -> Source:
+    """A folder's source; its identity has the files' names and sizes, and what is written in the ``tables``."""
     names, stamps = hashlib.sha256(), hashlib.sha256()
+    for table in tables:
+        names.update(table.read_bytes())
     for file in files:
         try:
             size, stamp = (stat := file.stat()).st_size, stat.st_mtime_ns
@@ -125,7 +160,7 @@ def _multi_label_folder(folder: Path) -> Source:
         if not path.is_file():
             raise ValueError(f'{table}, line {number}: there is no image {path}')
         samples.append(Sample(str(path), path, [values[cell.strip()] for cell in row[1:]]))
-    return _source(samples, folder, classes, [table, *(folder / row[0] for _, row in rows)])
+    return _source(samples, folder, classes, (folder / row[0] for _, row in rows), [table])
 
 
 def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -151,27 +186,47 @@ def _masked_folder(folder: Path) -> Source:
     samples = [Sample(str(image), image, mask=mask) for image, mask in pairs]
     names = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()]
     classes = tuple(names[0].read_text(encoding='utf-8').split('\n')) if names else ()
-    return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), (p for pair in pairs for p in pair))
+    return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), (p for pair in pairs for p in pair),
+                   names[:1])
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The images of a source that has masks, or the first ``limit`` of them: each, C x H x W uint8, with its mask,
-    H x W uint8, in its own size."""
+    """The images of a source that has masks: each, C x H x W uint8, with its mask, H x W uint8, in its own size."""
 
     source: Source
-    limit: int | None = None
 
     @property
     def identity(self) -> str:
         """The same for the same data, wherever it lies."""
-        return self.source.identity + (f' first {self.limit}' if self.limit else '')
+        return self.source.identity
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for sample in islice(self.source.samples, self.limit):
+        for sample in self.source.samples:
             pixels = open_rgb(sample.image)
             assert sample.mask is not None
             yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(open_mask(sample.mask, pixels.shape[:2]))
+
+
+def few(source: Source, n: int) -> Source:
+    """At most n images, as many of each class where each has one, else from front to back; the first ones of what can
+    only be gone through. They are chosen before anything is decoded."""
+    if not isinstance(source.samples, list):
+        return replace(source, samples=Passes(lambda: islice(source.samples, n)), total=None,
+                       identity=f'{source.identity}, first {n}')
+    if len(source.samples) <= n:
+        return source
+    if all(isinstance(sample.label, int) for sample in source.samples):
+        seen: Counter[Any] = Counter()
+        rank = []  # of each image among those of its class
+        for sample in source.samples:
+            rank.append(seen[sample.label])
+            seen[sample.label] += 1
+        some = sorted(sorted(range(len(rank)), key=rank.__getitem__)[:n])
+    else:
+        some = [i * len(source.samples) // n for i in range(n)]
+    return replace(
+        source, samples=[source.samples[i] for i in some], total=n, identity=f'{source.identity}, {n} of them')
 
 
 def only(source: Source, classes: Collection[str]) -> Source:

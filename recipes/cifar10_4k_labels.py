@@ -1,6 +1,6 @@
 """Table 2: CIFAR-10 with 4,000 labels, the 9-layer network; all 50,000 images are seen without labels.
 
-    python recipes/cifar10_4k_labels.py --data-dir data/cifar10
+    python recipes/cifar10_4k_labels.py
 
 Makes scae_springenberg9.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10_4k. A seed draws the 400 labelled images
 of each class. The first three rows are the paper's comparison: random crops and dropout, no flips. Those of the

@@ -1,6 +1,6 @@
 """How Table 2's corruption was chosen: 4,000 labels to learn from, 5,000 other training images to measure on.
 
-    python recipes/cifar10_4k_sweep.py --data-dir data/cifar10
+    python recipes/cifar10_4k_sweep.py
 
 Each row is a short pre-training on all 50,000 images with one corruption. It tells the accuracy of a linear classifier
 and of 20 nearest neighbours on the last layer's pooled features, and of a short fine-tuning. With --rows the table has

@@ -1,6 +1,6 @@
 """The 9-layer network with all 50,000 labels of CIFAR-10: what the auto-encoder is worth where labels are plenty.
 
-    python recipes/cifar10_all_labels.py --data-dir data/cifar10
+    python recipes/cifar10_all_labels.py
 
 Makes scae_springenberg9.dae_ft_cifar10 from the zoo's scae_springenberg9.dae_cifar10, or from the auto-encoder that
 --from names (cifar10_4k_labels.py makes it), and curves.png, the test accuracy against the passes. The control is the
@@ -36,7 +36,7 @@ def main() -> None:
         arms = Arm('no pre-training', None), Arm('pre-training', source)
         chosen(arms, e)
         train, test = e.images('train', 32), e.images('test', 32)
-        name = f'{ARCHITECTURE}.dae_ft_{e.args.data.split("/")[-1]}'
+        name = f'{ARCHITECTURE}.dae_ft_{e.dataset}'
         e.ship(compare(e, name, arms, e.pick(**FINETUNING), train, lambda seed: train, test, curves=True))
 
 

@@ -1,6 +1,6 @@
 """Table 1: the 15-layer all-convolutional network with all labels of CIFAR-10 (or --data torch/cifar100).
 
-    python recipes/cifar_classification.py --data-dir data/cifar10
+    python recipes/cifar_classification.py
 
 Makes scae_allconv15.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10, and curves.png, the test accuracy against the
 passes. The control is the same network from random weights, trained in the same way.
@@ -31,8 +31,7 @@ PAPER = {  # random Gaussian, without shortcut, with shortcut
 
 def main() -> None:
     with experiment(__doc__, 'torch/cifar10', rows=True) as e:
-        dataset = e.args.data.split('/')[-1]
-        pretraining = e.pick(**PRETRAINING)
+        dataset, pretraining = e.dataset, e.pick(**PRETRAINING)
         paper = PAPER.get(dataset, ('', '', ''))
         arms = (
             Arm('random Gaussian', None, '', paper[0]),

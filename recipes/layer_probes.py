@@ -1,7 +1,7 @@
 """Figure 2: what each layer of three networks knows, trained on 4,000 images of CIFAR-10: supervised, auto-encoder with
 and without shortcuts; linear and reconstruction probes on every layer.
 
-    python recipes/layer_probes.py --data-dir data/cifar10
+    python recipes/layer_probes.py
 
 Makes scae_springenberg9.ft_cifar10_4k, .dae_noskip_cifar10_4k and .dae_cifar10_4k, and probes.png, probes.md.
 """

@@ -9,7 +9,7 @@ ten random crops.
 
 import argparse
 
-from scae_zoo.training.comparison import Arm, compare
+from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
@@ -39,8 +39,6 @@ def main() -> None:
     smoke = ('multi_label', 40, VOC_CLASSES)
     with experiment(__doc__, 'torch/voc2007', smoke=smoke, rows=True, options=add_options) as e:
         size, pretraining = e.pick(**SIZE), e.pick(**PRETRAINING)
-        train, test = e.images('train', size), e.images('test', size)
-        unlabelled = e.images('train', size, e.args.unlabelled)
         plain = pretraining.replace(shortcuts=False)
         arms = (
             Arm('random Gaussian', None, '', '67.11'),
@@ -49,6 +47,9 @@ def main() -> None:
             Arm('pre-training, no shortcut', plain, 'dae_noskip_imagenet', '69.38'),
             Arm('pre-training', pretraining, 'dae_imagenet', '71.25'),
         )
+        chosen(arms, e)
+        train, test = e.images('train', size), e.images('test', size)
+        unlabelled = e.images('train', size, e.args.unlabelled)
         name = f'{ARCHITECTURE}.dae_ft_voc2007'
         tuning = e.pick(**FINETUNING)
         e.ship(compare(e, name, arms, tuning, unlabelled, lambda seed: train, test,

@@ -11,11 +11,12 @@ import pytest
 import timm
 import torch
 import yaml
+from filelock import FileLock
 from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder
 from scae_zoo.cli import main
-from scae_zoo.training import pretraining, provenance, sample_images
+from scae_zoo.training import pretraining, provenance, runs, sample_images
 from scae_zoo.training.finetuning import FineTuning, create_classifier
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.probing import Probing
@@ -144,6 +145,19 @@ def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatc
     assert run('pretrain', data / 'classes' / 'train', *SMALL, '-o', out) == 0
     git_revision.cache_clear()
     assert 'git_revision: earlier\n' in (out / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text()
+
+
+def test_revision_is_known_before_waiting(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe may wait for hours where another process trains; the code that it has loaded stays what it is."""
+    asked = []
+
+    def git_revision() -> None:
+        with FileLock(tmp_path / '.lock', timeout=0):  # it is free
+            asked.append(True)
+
+    monkeypatch.setattr(runs, 'git_revision', git_revision)
+    assert run('pretrain', data / 'classes' / 'train', *SMALL, '-o', tmp_path) == 0
+    assert asked
 
 
 def test_each_revision_that_trained_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
                      help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
-    sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, as many of each class')
+    sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)
 

@@ -15,7 +15,7 @@ from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.loop import SAVE_SECONDS
 from ..training.runs import RunOptions, find_checkpoint
-from ..training.sources import dataset_name, load_images, split_folder
+from ..training.sources import dataset_title, load_images, split_folder
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
@@ -102,7 +102,7 @@ def run_options(args: argparse.Namespace, name: str) -> Iterator[RunOptions]:
         program = [*place.launcher, '-m', 'scae_zoo'] if place.launcher else ['scae']
         yield RunOptions(
             args.out or Path('runs') / name, place, command=shlex.join([*program, *args.argv]),
-            dataset=dataset_name(args.data), compile_model=args.compile, tensorboard=args.tensorboard,
+            dataset=dataset_title(args.data), compile_model=args.compile, tensorboard=args.tensorboard,
             save_seconds=args.save_seconds)
 
 

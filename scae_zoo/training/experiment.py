@@ -26,7 +26,7 @@ from .pretraining import Pretraining, pretrain
 from .run_folder import TrainingError
 from .runs import RunOptions
 from .segmenting import Segmenting, segment
-from .sources import Pairs, dataset_name, few, find_source, only, split_folder
+from .sources import Pairs, dataset_name, dataset_title, few, find_source, only, split_folder
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24
@@ -102,7 +102,7 @@ class Experiment:
         command = [*(self.world.launcher or ['python']), f'recipes/{self.name}.py', *budget, *given]
         return RunOptions(
             self.out / run, self.world, command=shlex.join(command),
-            dataset=dataset_name(data) if data else self.dataset, budget=self.budget, compile_model=self.args.compile,
+            dataset=dataset_title(data) if data else self.dataset, budget=self.budget, compile_model=self.args.compile,
             wait=True)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
@@ -250,6 +250,9 @@ def experiment(
         with world(args.device) as place:
             if args.budget == 'smoke' and args.data_dir is None:
                 args.data_dir = smoke_data(smoke[0], out, *smoke[1:])
-            yield Experiment(name, args, out, place)
+            e = Experiment(name, args, out, place)
+            if args.ship and e.dataset != dataset_name(args.data):
+                raise ValueError(f'--ship: {args.data_dir} is not {args.data}, whose name the checkpoints have')
+            yield e
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
         raise SystemExit(f'{name}: error: {error}') from None

@@ -112,7 +112,7 @@ class RunFolder:
         """Add what a run goes on with, code, versions and hardware, where it is not what it was stopped with."""
         path = self.folder / ENVIRONMENTS
         try:
-            before = json.loads(path.read_text()) if path.exists() else []
+            before = json.loads(path.read_text()) if path.exists() else [{'git_revision': 'unknown'}] * self.has_state
         except (OSError, ValueError):
             raise TrainingError(f'{path}: cannot be read; remove it') from None
         if before[-1:] != [environment]:

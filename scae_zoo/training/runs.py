@@ -19,7 +19,7 @@ from ..models.scae import ARCHITECTURES, ScaeEncoder
 from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
-from .provenance import describe_environment, model_card
+from .provenance import describe_environment, git_revision, model_card
 from .run_folder import ENVIRONMENTS, LOG, STATE, RunFolder, sync
 from .settings import Settings
 from .sources import Pairs
@@ -97,6 +97,7 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         yield folder
         dist.barrier()
         return
+    git_revision()  # of the code that trains: another commit may be checked out while this waits
     with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
         if is_finished(options, config.get('checkpoint', '')):

@@ -20,6 +20,7 @@ from .data import ImageSet
 from .named_sources import PREFIXES, SPLITS, Passes, named_source
 from .named_sources import VOC_CLASSES as VOC_CLASSES
 
+SPLIT_NAMES = frozenset(name for names in SPLITS.values() for name in names)
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff'})
 
 
@@ -59,17 +60,22 @@ def find_source(data: str, split: str = 'train', *, masks: bool = False, root: s
     folder = split_folder(folder, split) or _without_splits(folder, split)
     if masks:
         return _masked_folder(folder)
-    if (folder / 'images').is_dir() and (folder / 'masks').is_dir():
+    if _has_masks(folder):
         folder = folder / 'images'
     return _multi_label_folder(folder) if (folder / 'labels.csv').is_file() else _class_folder(folder)
 
 
 def split_folder(folder: Path, split: str) -> Path | None:
     """The sub-folder of a split, under any of its usual names, where there is one."""
-    for name in SPLITS.get(split, (split,)):
-        if (folder / name).is_dir():
-            return folder / name
-    return None
+    there = _splits(folder) if folder.is_dir() else set()
+    names = SPLITS.get(split, (split,))
+    return next((folder / name for name in names if name in there or (
+        name not in SPLIT_NAMES and (folder / name).is_dir())), None)
+
+
+def dataset_title(data: str) -> str:
+    """What a card calls the data: the name on the Hub of what has one."""
+    return data.split('/', 1)[1] if data.startswith(PREFIXES) else dataset_name(data)
 
 
 def dataset_name(data: str) -> str:
@@ -84,19 +90,26 @@ def _without_splits(folder: Path, split: str) -> Path:
     Raises:
         ValueError: It has splits, but not this one; or it has none, and this one has not one of the usual names.
     """
-    others = {name for names in SPLITS.values() for name in names}
-    found = {sub.name: sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith('.')}
-    splits = sorted(found.keys() & others)
-    has_splits = splits and (len(splits) == len(found) or any(_is_split(found[name]) for name in splits))
-    if has_splits or split not in SPLITS:
-        only = f', only {", ".join(splits)}' if splits else ''
+    there = _splits(folder)
+    if (there and not _has_masks(folder)) or split not in SPLIT_NAMES:
+        only = f', only {", ".join(sorted(there))}' if there else ''
         raise ValueError(f'{folder}: has no split {split}{only}; give another --split, or rename what is no split')
     return folder
 
 
-def _is_split(folder: Path) -> bool:
-    """Whether a sub-folder with a split's name is one, not the class of trains."""
-    return any(entry.is_dir() or entry.name == 'labels.csv' for entry in folder.iterdir())
+def _splits(folder: Path) -> set[str]:
+    """The sub-folders that are splits. One that is called train, among others, may hold the class of trains: it does
+    where it has images alone."""
+    found = {sub.name: sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith('.')}
+    named = found.keys() & SPLIT_NAMES
+    sure = named == found.keys() or len(named) > 1 or any(
+        entry.name == 'labels.csv' or (entry.is_dir() and not entry.name.startswith('.'))
+        for name in named for entry in found[name].iterdir())
+    return set(named) if sure else set()
+
+
+def _has_masks(folder: Path) -> bool:
+    return (folder / 'images').is_dir() and (folder / 'masks').is_dir()
 
 
 def _source(

@@ -12,9 +12,9 @@ from scae_zoo.autoencoder import create_encoder
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, normalize
 from scae_zoo.training.distributed import World
+from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.loop import fit
 from scae_zoo.training.run_folder import RunFolder, TrainingError
-from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import classification_task
 
 from .random_kills import random_kills
@@ -53,12 +53,11 @@ def train(
         return normalize(crops, HALF, HALF) * (math.nan if calls == poison_at else 1), targets
 
     world = World(0, 1, torch.device('cpu'))
-    optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
-    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization, RandomCrop(17), prepare,
-                      world)
-    run = RunFolder(folder, {'lr': optimization.lr})
+    tuning = FineTuning(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., 'weight_decay': 0., **settings})
+    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), tuning, RandomCrop(17), prepare, world)
+    run = RunFolder(folder, {'lr': tuning.lr})
     with run.held():
-        trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
+        trained = fit(classification_task(model, False, world.device), batches, tuning, run, world,
                       compile_model=compile_model, on_epoch=on_epoch, save_seconds=0)
         return trained, run.load_state()[1]['history']
 

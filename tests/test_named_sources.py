@@ -12,7 +12,7 @@ from timm.data import ImageNetInfo
 from torchvision import datasets
 
 from scae_zoo.training.cache import load
-from scae_zoo.training.sources import VOC_CLASSES, Pairs, find_source, load_images, only
+from scae_zoo.training.sources import VOC_CLASSES, Pairs, few, find_source, load_images, only
 
 from .pictures import encoded, labels, refused, save, values, write_parquet, write_shard
 
@@ -210,6 +210,8 @@ def test_webdataset(tmp_path: Path) -> None:
     write_shard(tmp_path / 'train-0.tar', [(b'never decoded', 3), (encoded(20), 999), (encoded(30), 0)])
     one = load(only(find_source('wds/imagenet-1k', root=tmp_path), [WORDNET[999]]), None)
     assert values(one) == [20]
+    write_shard(tmp_path / 'train-0.tar', [(encoded(10), 3), (encoded(20), 999), (b'never decoded', 0)])
+    assert values(load(few(find_source('wds/imagenet-1k', root=tmp_path), 2), None)) == [10, 20]
 
 
 def test_webdataset_labels(tmp_path: Path) -> None:

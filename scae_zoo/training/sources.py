@@ -92,8 +92,9 @@ def _without_splits(folder: Path, split: str) -> Path:
     """
     there = _splits(folder)
     if (there and not _has_masks(folder)) or split not in SPLIT_NAMES:
-        only = f', only {", ".join(sorted(there))}' if there else ''
-        raise ValueError(f'{folder}: has no split {split}{only}; give another --split, or rename what is no split')
+        ways = f', only {", ".join(sorted(there))}; give another --split, or rename what is no split' if there else (
+            '; leave --split out to take the whole folder')
+        raise ValueError(f'{folder}: has no split {split}{ways}')
     return folder
 
 

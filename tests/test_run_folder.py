@@ -2,6 +2,8 @@
 
 import json
 import resource
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,3 +167,22 @@ def test_log_is_that_of_the_state(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
     assert rows == history
     assert [row['epoch'] for row in rows] == [1, 2]
+
+
+def test_who_waits_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def wait() -> None:
+        with RunFolder(tmp_path, {}).held(wait=True):
+            pass
+
+    second = threading.Thread(target=wait)
+    printed = ''
+    with RunFolder(tmp_path, {}).held():
+        second.start()
+        deadline = time.monotonic() + 60
+        while 'waiting for it to end' not in printed and time.monotonic() < deadline:
+            printed += capsys.readouterr().err
+            time.sleep(0.01)
+        assert second.is_alive()
+    second.join(60)
+    assert not second.is_alive()
+    assert f'{tmp_path}: another process trains here; waiting for it to end' in printed

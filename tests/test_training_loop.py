@@ -12,9 +12,9 @@ from scae_zoo.autoencoder import create_encoder
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, normalize
 from scae_zoo.training.distributed import World
-from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.loop import fit
 from scae_zoo.training.run_folder import RunFolder, TrainingError
+from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import classification_task
 
 from .random_kills import random_kills
@@ -36,6 +36,7 @@ def train(
         change: Change = lambda model: None,
         on_epoch: Callable[[dict[str, Any], torch.nn.Module], dict[str, float]] | None = None,
         compile_model: bool = False,
+        layer_decay: float | None = None,
         **settings: Any,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a classifier on noise; the model and the log."""
@@ -53,12 +54,13 @@ def train(
         return normalize(crops, HALF, HALF) * (math.nan if calls == poison_at else 1), targets
 
     world = World(0, 1, torch.device('cpu'))
-    tuning = FineTuning(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., 'weight_decay': 0., **settings})
-    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), tuning, RandomCrop(17), prepare, world)
-    run = RunFolder(folder, {'lr': tuning.lr})
+    optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
+    batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization, RandomCrop(17), prepare,
+                      world)
+    run = RunFolder(folder, {'lr': optimization.lr})
     with run.held():
-        trained = fit(classification_task(model, False, world.device), batches, tuning, run, world,
-                      compile_model=compile_model, on_epoch=on_epoch, save_seconds=0)
+        trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
+                      compile_model=compile_model, on_epoch=on_epoch, save_seconds=0, layer_decay=layer_decay)
         return trained, run.load_state()[1]['history']
 
 

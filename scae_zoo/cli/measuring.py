@@ -84,9 +84,8 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     names = cfg.get('label_names') or (
         images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     if images.targets is None or tuple(names) != images.classes:
-        wrong = ', '.join(sorted(set(names) ^ set(images.classes)))[:200] or 'their order'
         raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on, '
-                         f'a sub-folder each or in a labels.csv; what differs: {wrong}')
+                         f'a sub-folder each or in a labels.csv; what differs: {images.difference(names)}')
     if images.multi_label:
         scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
         precisions = average_precisions(scores, images.targets)

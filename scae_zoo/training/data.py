@@ -1,7 +1,7 @@
 """Image sets as one uint8 tensor, on the device or memory-mapped, and the batches that training takes from them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
@@ -66,8 +66,12 @@ class ImageSet:
         if self.classes != classes:
             if not self.classes:
                 raise ValueError('the test images have no labels')
-            wrong = ', '.join(sorted(set(self.classes) ^ set(classes)))[:200] or 'their order'
-            raise ValueError(f'the classes of the test images differ from those of training: {wrong}')
+            raise ValueError('the classes of the test images differ from those of training: '
+                             f'{self.difference(classes)}')
+
+    def difference(self, classes: Sequence[str]) -> str:
+        """Which of these classes and of the images' own are not among the other ones."""
+        return ', '.join(sorted(set(self.classes) ^ set(classes)))[:200] or 'their order'
 
     def per_class(self, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices of ``n`` images of each class, drawn by ``seed``, and of all others.

@@ -39,6 +39,7 @@ def fit(
         compile_model: bool = False,
         on_epoch: OnEpoch | None = None,
         save_seconds: float = SAVE_SECONDS,
+        layer_decay: float | None = None,
 ) -> torch.nn.Module:
     """Train to the end, from the state in ``run`` where there is one.
 
@@ -55,6 +56,7 @@ def fit(
         on_epoch: Called in the main process after an epoch with its row of the log and the model; what it returns joins
             the row.
         save_seconds: The state is saved after each epoch, and within one when this time has passed.
+        layer_decay: Learning rate of a layer relative to the next one's, of a model with timm's ``group_matcher``.
 
     Returns:
         The trained model (its moving average, where one was asked for).
@@ -62,11 +64,13 @@ def fit(
     Raises:
         TrainingError: The loss or a weight is not finite any more, or the state cannot be read or written.
     """
-    return _Loop(task, batches, settings, run, world, compile_model, on_epoch, save_seconds).run()
+    return _Loop(task, batches, settings, run, world, compile_model, on_epoch, save_seconds,
+                 layer_decay).run()
 
 
 class _Loop:
-    def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, save_seconds) -> None:
+    def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, save_seconds,
+                 layer_decay) -> None:
         self.task: TrainingTask = task
         self.batches: BaseBatches = batches
         self.settings: Optimization = settings
@@ -82,8 +86,7 @@ class _Loop:
             synchronise_batch_norm(model, world.device)
         fused: dict[str, Any] = {'fused': True} if settings.opt in FUSED else {}
         self.optimizer = create_optimizer_v2(
-            model, settings.opt, settings.lr, settings.weight_decay,
-            layer_decay=getattr(settings, 'layer_decay', None), **fused)  # classifiers alone have it
+            model, settings.opt, settings.lr, settings.weight_decay, layer_decay=layer_decay, **fused)
         epochs, steps = settings.epochs, len(batches)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, settings.sched, epochs, warmup_epochs=settings.warmup * epochs,

@@ -9,33 +9,21 @@ same run.
 """
 
 import argparse
-import json
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
+from engine import SIGMA, convolution_peak, flops_per_image, speed
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from torchvision.datasets import CIFAR10
 
 from scae_zoo import create_autoencoder
-from scae_zoo.corruption import GaussianNoise
-from scae_zoo.training.augmentation import RandomCrop
-from scae_zoo.training.data import Batches, ImageSet, normalize
-from scae_zoo.training.distributed import World
-from scae_zoo.training.loop import fit
-from scae_zoo.training.run_folder import RunFolder
 from scae_zoo.training.settings import Optimization
-from scae_zoo.training.tasks import DenoisingTask
 
-ARCHITECTURE = 'scae_springenberg9'
-CROP, SIGMA = 29, 25.
+ARCHITECTURE, CROP = 'scae_springenberg9', 29
 
 
 class Cifar10(CIFAR10):
@@ -72,55 +60,6 @@ def plain(pixels: np.ndarray, batch_size: int, workers: int, device: torch.devic
     return seen / (time.perf_counter() - start)
 
 
-def ours(pixels: np.ndarray, batch_size: int, device: torch.device, compile_model: bool) -> float:
-    """Images a second of the second pass of the training engine; the first one compiles."""
-    torch.manual_seed(0)
-    torch.compiler.reset()
-    model = create_autoencoder(ARCHITECTURE)
-    cfg = model.encoder.pretrained_cfg
-    corrupt = GaussianNoise(SIGMA, cfg['mean'], cfg['std'])
-
-    def prepare(crops: torch.Tensor, _: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        clean = normalize(crops, cfg['mean'], cfg['std'])
-        return corrupt(clean, generator), clean
-
-    settings = Optimization(epochs=2, batch_size=batch_size, opt='adam', lr=1e-3)
-    data, world = ImageSet(torch.from_numpy(pixels).permute(0, 3, 1, 2)), World(0, 1, device)
-    batches = Batches(data, settings, RandomCrop(CROP), prepare, world)
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunFolder(folder, {})
-        with run.held():
-            fit(DenoisingTask(model, device), batches, settings, run, world, compile_model=compile_model)
-        rows = (Path(folder) / 'log.jsonl').read_text().splitlines()
-    return json.loads(rows[-1])['images_per_second']
-
-
-def flops_per_image() -> int:
-    """Floating-point operations of one forward and backward pass."""
-    model = create_autoencoder(ARCHITECTURE)
-    with FlopCounterMode(display=False) as counter:
-        model(torch.randn(1, 3, CROP, CROP)).square().mean().backward()
-    return counter.get_total_flops()
-
-
-def convolution_peak(device: torch.device) -> float:
-    """FLOP/s of the fastest of a few bfloat16 3 x 3 convolutions."""
-    best = 0.
-    for channels, side in ((96, 29), (192, 15), (256, 32), (512, 16)):
-        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, torch.bfloat16)
-        conv = conv.to(memory_format=torch.channels_last)
-        x = torch.randn(128, channels, side, side, device=device, dtype=torch.bfloat16)
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            for _ in range(6):
-                start = time.perf_counter()
-                conv(x)
-                if device.type == 'cuda':
-                    torch.cuda.synchronize()
-                best = max(best, 2 * 9 * channels ** 2 * x.numel() / channels / (time.perf_counter() - start))
-    return best
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--batch-size', type=int, default=128)
@@ -131,20 +70,26 @@ def main() -> None:
     parser.add_argument('--device', type=torch.device, default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()
     pixels = np.random.default_rng(0).integers(0, 256, (args.batch_size * (args.steps + 1), 32, 32, 3), np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    settings = Optimization(epochs=2, batch_size=args.batch_size, opt='adam', lr=1e-3)
+
+    def ours(compile_model: bool) -> float:
+        return speed('pre-training', ARCHITECTURE, images, CROP, settings, args.device, compile_model).images_per_second
+
     runs = {'plain float32 loop': lambda: plain(pixels, args.batch_size, args.workers, args.device),
-            'ours': lambda: ours(pixels, args.batch_size, args.device, False)}
+            'ours': lambda: ours(False)}
     if args.compile:
-        runs['ours, compiled'] = lambda: ours(pixels, args.batch_size, args.device, True)
+        runs['ours, compiled'] = lambda: ours(True)
     speeds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(args.repeats):
         for name, measure in runs.items():
             speeds[name].append(measure())
-    peak, flops = convolution_peak(args.device), flops_per_image()
+    peak, flops = convolution_peak(args.device), flops_per_image('pre-training', ARCHITECTURE, CROP)
     base = statistics.median(speeds['plain float32 loop'])
     for name, values in speeds.items():
-        speed = statistics.median(values)
-        print(f'{name:<20}{speed:7.0f} images/s ({min(values):.0f}-{max(values):.0f}), ratio {speed / base:.2f}, '
-              f'{speed * flops / 1e12:.3f} TFLOP/s, {speed * flops / peak:.0%} of the convolution peak')
+        median = statistics.median(values)
+        print(f'{name:<20}{median:7.0f} images/s ({min(values):.0f}-{max(values):.0f}), ratio {median / base:.2f}, '
+              f'{median * flops / 1e12:.3f} TFLOP/s, {median * flops / peak:.0%} of the convolution peak')
     print(f'{"bf16 convolution":<20}{peak / 1e12:.3f} TFLOP/s, the fastest seen in this run')
 
 

@@ -130,11 +130,13 @@ class _Loop:
                 if time.monotonic() - saved >= self.save_seconds and self.step % steps:
                     self._save()
                     saved = time.monotonic()
+        loss = self.loss.item() / steps  # waits for the GPU
+        speed = (steps - done) * self.batches.batch_size / (time.monotonic() - started)
         row: dict[str, Any] = {
             'epoch': epoch + 1,
-            'loss': self.loss.item() / steps,
+            'loss': loss,
             'lr': max(group['lr'] for group in self.optimizer.param_groups),
-            'images_per_second': round((steps - done) * self.batches.batch_size / (time.monotonic() - started)),
+            'images_per_second': round(speed) if speed >= 100 else round(speed, 2),
         }
         self._check_finite()
         self.loss.zero_()

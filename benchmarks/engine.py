@@ -1,8 +1,14 @@
 """What the benchmarks share: the training engine's speed on made-up pixels, and the peak that it is set against."""
 
+import argparse
+import contextlib
+import gc
 import json
+import math
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,12 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scae_zoo import create_autoencoder
 from scae_zoo.autoencoder import create_encoder
+from scae_zoo.checkpoints import CheckpointError
+from scae_zoo.cli.options import whole_number
 from scae_zoo.corruption import GaussianNoise
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
-from scae_zoo.training.distributed import World
+from scae_zoo.training.distributed import World, world
 from scae_zoo.training.loop import fit
-from scae_zoo.training.run_folder import RunFolder
+from scae_zoo.training.run_folder import RunFolder, TrainingError
 from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import DenoisingTask, classification_task
 
@@ -28,15 +36,42 @@ TASKS = 'pre-training', 'fine-tuning'
 
 
 class Speed(NamedTuple):
-    """Images a second, and the most memory that PyTorch held on the GPU, in bytes (0 without one)."""
+    """Images a second of each measured pass, and the most GPU memory of model, optimiser and step, in bytes (0 without
+    a GPU; the images are not counted)."""
 
-    images_per_second: float
+    images_per_second: list[float]
     memory: int
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What the two benchmarks of throughput both have."""
+    count = whole_number(1)
+    parser.add_argument('--batch-size', type=count, default=128, help='(default: %(default)s)')
+    parser.add_argument('--steps', type=count, help='steps of one measurement (default: 12, on a GPU 100)')
+    parser.add_argument('--repeats', type=count, default=3, help='measurements of each (default: %(default)s)')
+    parser.add_argument('--compile', action='store_true', help='measure with torch.compile as well')
+    parser.add_argument('--device', help='(default: the GPU if there is one)')
+
+
+def steps(args: argparse.Namespace, device: torch.device) -> int:
+    return args.steps or (100 if device.type == 'cuda' else 12)
+
+
+@contextlib.contextmanager
+def benchmark(device: str | None) -> Iterator[World]:
+    """Where to measure; a fault inside the block ends the script with one line."""
+    try:
+        with world(device) as where:
+            if where.size > 1:
+                raise ValueError('a benchmark is one process, not for torchrun')
+            yield where
+    except (CheckpointError, TrainingError, ValueError, OSError) as error:
+        raise SystemExit(f'{Path(sys.argv[0]).stem}: error: {error}') from None
 
 
 def config(architecture: str) -> dict[str, Any]:
     """timm's settings of a network: mean, std and size of its images."""
-    return create_encoder(architecture, None).pretrained_cfg
+    return create_encoder(architecture, None, device='meta').pretrained_cfg
 
 
 def create(task: str, architecture: str) -> nn.Module:
@@ -50,16 +85,19 @@ def speed(
         images: torch.Tensor,
         crop: int,
         settings: Optimization,
-        device: torch.device,
+        where: World,
         compile_model: bool,
+        repeats: int = 1,
 ) -> Speed:
-    """Speed of the second of the two passes of ``settings`` over N x 3 x H x W uint8 images; the first one compiles."""
+    """Speed of ``repeats`` passes over N x 3 x H x W uint8 images, after one that compiles and warms up. There is
+    neither augmentation nor a moving average, and the noise has one sigma."""
     torch.manual_seed(0)
-    torch.compiler.reset()
-    if device.type == 'cuda':
+    on_gpu, device = where.device.type == 'cuda', where.device
+    if on_gpu:
+        gc.collect()  # what earlier runs left
         torch.cuda.reset_peak_memory_stats(device)
-    model = create(task, architecture)
-    cfg = config(architecture)
+        before = torch.cuda.memory_allocated(device)
+    model, cfg = create(task, architecture), config(architecture)
     mean, std = cfg['mean'], cfg['std']
     corrupt = GaussianNoise(SIGMA, mean, std)
 
@@ -69,29 +107,32 @@ def speed(
 
     prepare = noisy if task == 'pre-training' else Plain(mean, std)
     learning = DenoisingTask(model, device) if task == 'pre-training' else classification_task(model, False, device)
-    data, world = ImageSet(images, torch.arange(len(images)) % CLASSES), World(0, 1, device)
-    batches = Batches(data, settings, RandomCrop(crop), prepare, world)
-    with tempfile.TemporaryDirectory() as folder:
+    data = ImageSet(images, torch.arange(len(images)) % CLASSES)
+    settings = settings.replace(epochs=1 + repeats)
+    batches = Batches(data, settings, RandomCrop(crop), prepare, where)
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         run = RunFolder(folder, {})
         with run.held():
-            fit(learning, batches, settings, run, world, compile_model=compile_model)
-        rows = (Path(folder) / 'log.jsonl').read_text().splitlines()
-    memory = torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else 0
-    return Speed(json.loads(rows[-1])['images_per_second'], memory)
+            fit(learning, batches, settings, run, where, compile_model=compile_model, save_seconds=math.inf)
+        rows = [json.loads(line) for line in (Path(folder) / 'log.jsonl').read_text().splitlines()]
+    held = batches.images.nbytes if batches.images.is_cuda else 0
+    memory = torch.cuda.max_memory_allocated(device) - before - held if on_gpu else 0
+    return Speed([row['images_per_second'] for row in rows[1:]], memory)
 
 
 def flops_per_image(task: str, architecture: str, crop: int) -> int:
     """Floating-point operations of one forward and backward pass; a multiplication and an addition are two."""
-    model = create(task, architecture)
-    x = torch.randn(1, 3, crop, crop)
+    model = create(task, architecture).to('meta')
     with FlopCounterMode(display=False) as counter:
-        output = model.eval()(x)  # a batch norm does not train on one image; it counts for nothing here
+        output = model(torch.randn(1, 3, crop, crop, device='meta'))
         F.mse_loss(output, torch.zeros_like(output)).backward()
     return counter.get_total_flops()
 
 
 def convolution_peak(device: torch.device) -> float:
-    """FLOP/s of the fastest of a few bfloat16 3 x 3 convolutions."""
+    """FLOP/s of the fastest of a few bfloat16 3 x 3 convolutions, forward."""
+    wait = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
+    calls = 50 if device.type == 'cuda' else 1  # a GPU does one in less time than it takes to start it
     best = 0.
     for channels, side in ((96, 29), (192, 15), (256, 32), (512, 16)):
         conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, torch.bfloat16)
@@ -100,9 +141,11 @@ def convolution_peak(device: torch.device) -> float:
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             for _ in range(6):
+                wait()
                 start = time.perf_counter()
-                conv(x)
-                if device.type == 'cuda':
-                    torch.cuda.synchronize()
-                best = max(best, 2 * 9 * channels ** 2 * x.numel() / channels / (time.perf_counter() - start))
+                for _ in range(calls):
+                    conv(x)
+                wait()
+                flops = calls * 2 * 9 * channels ** 2 * x.numel() / channels
+                best = max(best, flops / (time.perf_counter() - start))
     return best

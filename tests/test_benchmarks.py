@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from scae_zoo.training import sample_images
 
 BENCHMARKS = Path(__file__).parents[1] / 'benchmarks'
@@ -19,7 +21,10 @@ def printed(script: str, *options: str) -> list[str]:
 
 def table(script: str, *options: str) -> list[list[str]]:
     """The cells of the rows that a benchmark prints."""
-    return [line.strip('| ').split(' | ') for line in printed(script, *options) if line.startswith('|')][2:]
+    lines = printed(script, *options)
+    start = next(i for i, line in enumerate(lines) if line.startswith('| ---'))
+    cells = (line.strip('| ').split(' | ') for line in lines[start + 1:])
+    return [row for row in cells if len(row) > 1]
 
 
 def test_throughput() -> None:
@@ -43,3 +48,16 @@ def test_time_to_accuracy(tmp_path: Path) -> None:
                  '--seeds', '0', '1', '--from', 'scae_springenberg9.dae_cifar10')
     assert [(row[0], row[-1]) for row in rows] == [('1', '2'), ('2', '2')]
     assert all(float(row[1].split()[0]) >= 0 for row in rows)
+
+
+@pytest.mark.parametrize(('options', 'fault'), [
+    (['throughput', '--device', 'nothing'], '--device nothing: cannot be used'),
+    (['pretrain_throughput', '--steps', '0'], "'0' is not a whole number from 1 up"),
+    (['time_to_accuracy', '--data-dir', '.', '--data', 'nowhere'], 'nowhere'),
+])
+def test_bad_input_is_one_line(options: list[str], fault: str) -> None:
+    result = subprocess.run([sys.executable, str(BENCHMARKS / f'{options[0]}.py'), *options[1:]],
+                            capture_output=True, text=True)
+    assert result.returncode != 0
+    assert fault in result.stderr.splitlines()[-1]
+    assert 'Traceback' not in result.stderr

@@ -19,17 +19,16 @@ def printed(script: str, *options: str) -> list[str]:
     return result.stdout.splitlines()
 
 
-def table(script: str, *options: str) -> list[list[str]]:
-    """The cells of the rows that a benchmark prints."""
-    lines = printed(script, *options)
+def cells_of(lines: list[str]) -> list[list[str]]:
+    """The rows of the table among a benchmark's lines."""
     start = next(i for i, line in enumerate(lines) if line.startswith('| ---'))
     cells = (line.strip('| ').split(' | ') for line in lines[start + 1:])
     return [row for row in cells if len(row) > 1]
 
 
 def test_throughput() -> None:
-    rows = table('throughput', '--networks', 'scae_springenberg9', 'scae_allconv15', '--batch-size', '4',
-                 '--steps', '1', '--repeats', '1')
+    rows = cells_of(printed('throughput', '--networks', 'scae_springenberg9', 'scae_allconv15', '--batch-size', '4',
+                            '--steps', '1', '--repeats', '1'))
     assert [row[:4] for row in rows] == [
         [network, task, '29', 'no'] for network in ('scae_springenberg9', 'scae_allconv15')
         for task in ('pre-training', 'fine-tuning')]
@@ -44,10 +43,14 @@ def test_pretrain_throughput() -> None:
 
 def test_time_to_accuracy(tmp_path: Path) -> None:
     sample_images.write_classes(tmp_path / 'data', 32, 8, ('a', 'b'))
-    rows = table('time_to_accuracy', '--data-dir', str(tmp_path / 'data'), '--budget', 'smoke', '--passes', '1', '2',
-                 '--seeds', '0', '1', '--from', 'scae_springenberg9.dae_cifar10')
+    lines = printed('time_to_accuracy', '--data-dir', str(tmp_path / 'data'), '--budget', 'smoke', '--passes', '1', '2',
+                    '--seeds', '0', '1', '--from', 'scae_springenberg9.dae_cifar10')
+    assert [line.split(':')[0] for line in lines[:4]] == [
+        f'{passes} passes, seed {seed}' for passes in (1, 2) for seed in (0, 1)]
+    assert [line.split(':')[0] for line in lines[-3:]] == ['94 %', '95 %', '96 %']
+    rows = cells_of(lines)
     assert [(row[0], row[-1]) for row in rows] == [('1', '2'), ('2', '2')]
-    assert all(float(row[1].split()[0]) >= 0 for row in rows)
+    assert all(0 <= float(row[column].split()[0]) <= 100 for row in rows for column in (2, 3))
 
 
 @pytest.mark.parametrize(('options', 'fault'), [

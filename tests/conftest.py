@@ -8,18 +8,27 @@ import pytest
 import torch
 
 from scae_zoo.checkpoints import WEIGHTS
+from scae_zoo.training import sample_images
+
+from .training_commands import SMALL, run
 
 ARCHITECTURES = ('scae_allconv15', 'scae_springenberg9', 'scae_swwae', 'scae_vgg16')
 SHIPPED = 'scae_springenberg9.dae_cifar10'
 DEFAULT = 'scae_springenberg9.dae_ft_cifar10_4k'  # what the architecture's name alone means to timm
 
 
+@pytest.fixture(scope='session', autouse=True)
+def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No folders of the user's, no network; for the whole session, as fixtures that several tests share run first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv('SCAE_ZOO_CHECKPOINTS', raising=False)
+        patch.setenv('SCAE_ZOO_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
+        patch.setenv('HF_HUB_OFFLINE', '1')
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No folders of the user's, no network, the same random numbers in every test."""
-    monkeypatch.delenv('SCAE_ZOO_CHECKPOINTS', raising=False)
-    monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
-    monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+def _same_random_numbers() -> None:
     torch.manual_seed(0)
 
 
@@ -27,6 +36,26 @@ def _own_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
 def checkpoint_folder(tmp_path: Path) -> Path:
     """A copy of the shipped auto-encoder's folder, to be damaged."""
     return Path(shutil.copytree(WEIGHTS / SHIPPED, tmp_path / 'store' / SHIPPED))
+
+
+@pytest.fixture(scope='session')
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of small real images: ``classes``, ``other`` ones, ``many`` (labels.csv) and ``masks``, each with train
+    and test."""
+    folder = tmp_path_factory.mktemp('data')
+    sample_images.write_classes(folder / 'classes', 32, 24, ('cat', 'dog', 'eel'))
+    sample_images.write_classes(folder / 'other', 32, 6, ('cat', 'dog', 'fox'))
+    sample_images.write_multi_label(folder / 'many', 32, 24, ('day', 'night', 'rain'))
+    sample_images.write_masks(folder / 'masks', 32, 12, ('dark', 'grey', 'light'))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a pre-training run."""
+    out = tmp_path_factory.mktemp('runs') / 'pretrained'
+    assert run('pretrain', data / 'classes', *SMALL, '-o', out) == 0
+    return out
 
 
 @pytest.fixture

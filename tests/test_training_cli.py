@@ -6,13 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy
 import pytest
 import timm
 import torch
 import yaml
 from filelock import FileLock
-from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder
 from scae_zoo.cli import main
@@ -26,32 +24,7 @@ from scae_zoo.training.settings import Settings, option
 
 from .checkpoint_folders import edit
 from .conftest import DEFAULT, SHIPPED
-
-SMALL = ['--epochs', '1', '--batch-size', '8', '--device', 'cpu']
-
-
-def run(*args: str | Path) -> int:
-    return main([str(arg) for arg in args])
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of small real images: ``classes``, ``other`` ones, ``many`` (labels.csv) and ``masks``, each with train
-    and test."""
-    folder = tmp_path_factory.mktemp('data')
-    sample_images.write_classes(folder / 'classes', 32, 24, ('cat', 'dog', 'eel'))
-    sample_images.write_classes(folder / 'other', 32, 6, ('cat', 'dog', 'fox'))
-    sample_images.write_multi_label(folder / 'many', 32, 24, ('day', 'night', 'rain'))
-    sample_images.write_masks(folder / 'masks', 32, 12, ('dark', 'grey', 'light'))
-    return folder
-
-
-@pytest.fixture(scope='module')
-def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a pre-training run."""
-    out = tmp_path_factory.mktemp('runs') / 'pretrained'
-    assert run('pretrain', data / 'classes', *SMALL, '-o', out) == 0
-    return out
+from .training_commands import SMALL, run
 
 
 def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,95 +232,12 @@ def test_tensorboard(data: Path, tmp_path: Path) -> None:
     assert len(events.Tags()['images']) == 1
 
 
-@pytest.mark.parametrize(('args', 'text'), [
-    (['pretrain', 'none'], 'none'),
-    (['pretrain', '.', '--lr', '-1'], '--lr'),
-    (['pretrain', '.', '--epochs', '0'], '--epochs'),
-    (['pretrain', '.', '--corruption', 'salt:1'], '--corruption'),
-    (['pretrain', 'torch/cifar11'], 'torch/cifar11'),
-    (['pretrain', 'DATA', '--device', 'abacus'], '--device'),
-    (['pretrain', 'DATA', '--crop', '64', '--size', '32'], '64'),
-    (['finetune', 'DATA'], '--from'),
-    (['finetune', 'DATA', '--from', 'none'], 'none'),
-    (['finetune', 'DATA', '--model', 'scae_vgg16', '--from', SHIPPED], '--model'),
-    (['finetune', 'DATA', '--from', SHIPPED, '--labels-per-class', '99'], '99'),
-    (['finetune', 'DATA/train/cat', '--from', SHIPPED], 'labels'),
-    (['segment', 'DATA', '--from', SHIPPED], 'images/'),
-    (['segment', 'DATA', '--from', SHIPPED, '--init', 'random'], '--init random'),
-    (['segment', 'DATA', '--from', DEFAULT], 'classifier'),
-    (['finetune', 'DATA', '--from', SHIPPED, '--size', '32', '--crop', '36', '--pad', '2'], '--crop 36'),
-    (['finetune', 'DATA', '--from', SHIPPED, '--size', '32', '--first-crop', '30'], '--first-crop 30'),
-    (['finetune', 'MANY', '--from', SHIPPED, '--label-smoothing', '0.1'], '--label-smoothing'),
-    (['finetune', 'MANY', '--from', SHIPPED, '--mixup', '0.1'], '--mixup'),
-    (['probe', SHIPPED, '--data', 'DATA/train/cat', '--test', 'DATA'], 'label'),
-    (['probe', SHIPPED, '--data', 'DATA', '--test', 'OTHER'], 'eel, fox'),
-    (['finetune', 'DATA', '--from', SHIPPED, '--test', 'OTHER'], 'eel, fox'),
-    (['probe', SHIPPED, '--data', 'DATA/train'], '--test'),
-    (['evaluate', SHIPPED, '--data', 'none'], 'none'),
-])
-def test_refusals_are_one_line(
-        args: list[str], text: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, folder in (('DATA', 'classes'), ('MANY', 'many'), ('OTHER', 'other')):
-        args = [arg.replace(name, str(data / folder)) for arg in args]
-    assert main(args) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ''
-    line = captured.err.strip().splitlines()[-1]
-    assert line.startswith('scae: error: ')
-    assert text in line
-    assert captured.err.count('scae: error') == 1
-    assert not [p for p in tmp_path.rglob('*') if p.suffix == '.safetensors']
-
-
-def test_another_test_set_is_another_run(
-        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run('pretrain', data / 'classes', *SMALL, '-o', pretrained, '--test', data / 'masks/test/images') == 2
-    assert 'test' in capsys.readouterr().err
-    segment = ['segment', data / 'masks', '--from', pretrained, *SMALL, '-o', tmp_path / 'run']
-    assert run(*segment) == 0
-    shutil.copytree(data / 'masks' / 'test', tmp_path / 'fewer')
-    for kind in ('images', 'masks'):
-        sorted((tmp_path / 'fewer' / kind).iterdir())[0].unlink()
-    capsys.readouterr()
-    assert run(*segment, '--test', tmp_path / 'fewer') == 2
-    assert 'another configuration (test ' in capsys.readouterr().err
-
-
-def test_faulty_test_masks_are_found_before_the_training(
-        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And when they are mended the same command trains."""
-    shutil.copytree(data / 'masks', tmp_path / 'masks')
-    command = ['segment', tmp_path / 'masks', '--from', pretrained, *SMALL, '-o', tmp_path / 'run']
-    mask = sorted((tmp_path / 'masks' / 'test' / 'masks').iterdir())[-1]
-    whole = mask.read_bytes()
-    for fault in (numpy.full((32, 32), 9, numpy.uint8), numpy.zeros((32, 31), numpy.uint8)):
-        Image.fromarray(fault).save(mask)
-        assert run(*command) == 2
-        captured = capsys.readouterr()
-        assert f'{mask}: has ' in captured.err
-        assert 'epoch' not in captured.out
-    mask.write_bytes(whole)
-    assert run(*command) == 0
-
-
 def test_images_that_are_trained_on_are_not_measured_on(data: Path, tmp_path: Path) -> None:
     """A folder named test among others is one more of them, where there is no train."""
     for name in ('garden', 'test'):
         shutil.copytree(data / 'classes' / 'train' / 'cat', tmp_path / 'photos' / name)
     assert run('pretrain', tmp_path / 'photos', *SMALL, '-o', tmp_path / 'run') == 0
     assert 'denoising_psnr' not in checkpoints.open_folder(tmp_path / 'run').metrics
-
-
-def test_weights_without_a_manifest_are_told_apart(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
-    source = Path(shutil.copytree(pretrained / 'scae_springenberg9.dae_classes', tmp_path / 'mine'))
-    (source / 'manifest.json').unlink()
-    finetune = ['finetune', data / 'classes', '--from', source, *SMALL, '-o', tmp_path / 'run']
-    assert run(*finetune) == 0
-    edit(source / 'model.safetensors', lambda state: {**state, 'blocks.3.bn.bias': state['blocks.3.bn.bias'] + 1})
-    assert run(*finetune) == 2
-    assert 'another configuration (from ' in capsys.readouterr().err
 
 
 def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
@@ -372,12 +262,6 @@ def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: P
     sample_images.write_classes(tmp_path / 'five', 32, 10, tuple('abcde'))
     assert run('evaluate', folder, '--data', tmp_path / 'five') == 2
     assert 'needs the 3 classes' in capsys.readouterr().err
-
-
-def test_a_tag_names_no_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        run('pretrain', data / 'classes', '--tag', 'a/b')
-    assert '--tag' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('command', 'settings'), [

@@ -13,7 +13,7 @@ from scae_zoo.training.pretraining import Pretraining
 
 ARCHITECTURE = 'scae_allconv15'
 PRETRAINING = {
-    'cpu': Pretraining(epochs=4, crop=29, corruption='gaussian:5-50'),
+    'cpu': Pretraining(epochs=3, crop=29, first_crop=18, corruption='gaussian:5-50'),
     'gpu': Pretraining(epochs=100, crop=29, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }

@@ -105,6 +105,19 @@ class GrowingCrop(RandomCrop):
         return RandomCrop(size, self.flip, self.pad, (low, high))
 
 
+def growing(crop: RandomCrop, first_size: int | None, epochs: int) -> RandomCrop:
+    """The crop, growing from ``first_size`` over the epochs where that is given (``--first-crop``).
+
+    Raises:
+        ValueError: It would shrink.
+    """
+    if first_size is None:
+        return crop
+    if first_size > crop.size:
+        raise ValueError(f'--first-crop {first_size} is more than --crop {crop.size}')
+    return GrowingCrop(crop.size, crop.flip, crop.pad, crop.scale, first_size=first_size, epochs=epochs)
+
+
 def _mirror(positions: torch.Tensor, side: int) -> torch.Tensor:
     """Positions beyond the border, folded back into 0 … side - 1."""
     period = max(2 * (side - 1), 1)

@@ -7,7 +7,7 @@ import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .data import BaseBatches
-from .loop import autocast
+from .precision import autocast
 
 IMAGES = 10_000
 

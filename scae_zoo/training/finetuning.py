@@ -11,11 +11,12 @@ from ..autoencoder import create_encoder
 from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..models.scae import ScaeEncoder
-from .augmentation import GrowingCrop, Mix, RandomCrop, StrongAugmentation
+from .augmentation import Mix, RandomCrop, StrongAugmentation, growing
 from .calibration import calibrate_batch_norm
 from .data import Batches, ImageSet, Plain, normalize
 from .evaluation import accuracy, average_precisions, logits, mean_average_precision, ten_crop_scores
-from .loop import autocast, fit
+from .loop import fit
+from .precision import autocast
 from .runs import (
     RunOptions,
     configuration,
@@ -26,7 +27,7 @@ from .runs import (
     supervised_summary,
     tensorboard_writer,
 )
-from .settings import Supervised, setting
+from .settings import FIRST_CROP_HELP, Supervised, setting
 from .tasks import classification_task
 
 
@@ -35,8 +36,7 @@ class FineTuning(Supervised):
     """Hyper-parameters of a classifier. The paper gives crops and flips (none with 4,000 labels)."""
 
     batch_size: int = setting(64, 'images a step, over all processes and accumulated parts', low=1)
-    first_crop: int | None = setting(
-        None, 'side of the crops in the first pass, which grows to --crop, and the images with it: saves time', low=17)
+    first_crop: int | None = setting(None, FIRST_CROP_HELP, low=17)
     layer_decay: float | None = setting(None, 'learning rate of a layer relative to the next one', above=0, high=1)
     pad: int = setting(0, 'pixels by which a crop may reach over the border', low=0)
     strength: float = setting(0., 'strength of random rotation, shear, scale and colour, 0-1', low=0, high=1)
@@ -91,7 +91,8 @@ def finetune(
         height, width = train.images.shape[-2:]
         raise ValueError(f'--crop {crop} does not fit into images of {height}x{width}; give a larger --size')
     world = options.world
-    random_crop = _random_crop(settings, crop)
+    random_crop = growing(RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale)),
+                          settings.first_crop, settings.epochs)
     batches = Batches(train, settings, random_crop, _Prepare(settings, cfg, train), world)
     config = configuration(name, train, settings, world, source, test)
     with running(options, config) as run, tensorboard_writer(options) as writer:
@@ -122,15 +123,6 @@ def finetune(
                        summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),
                        metrics=metrics, figures=figures)
     return open_folder(options.out / name)
-
-
-def _random_crop(settings: FineTuning, crop: int) -> RandomCrop:
-    what = crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale)
-    if settings.first_crop is None:
-        return RandomCrop(*what)
-    if settings.first_crop > crop:
-        raise ValueError(f'--first-crop {settings.first_crop} is more than --crop {crop}')
-    return GrowingCrop(*what, first_size=settings.first_crop, epochs=settings.epochs)
 
 
 def create_classifier(

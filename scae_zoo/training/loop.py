@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from .data import BaseBatches, seed_of
 from .distributed import World, synchronise_batch_norm
+from .precision import autocast, optimizer_precision
 from .run_folder import RunFolder, TrainingError
 from .settings import Optimization
 
@@ -21,12 +22,6 @@ SAVE_SECONDS = 60.
 MILESTONES = 0.5, 0.75  # shares of the run at which the multistep schedule divides the learning rate by 10
 FUSED = frozenset({'adam', 'adamw', 'sgd', 'nesterov', 'momentum'})
 OnEpoch = Callable[[dict[str, Any], torch.nn.Module], dict[str, float]]
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for the forward pass where the hardware has it: elsewhere a CPU emulates it, slower than float32."""
-    pays = device.type != 'cpu' or torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=pays)
 
 
 def fit(
@@ -162,7 +157,8 @@ class _Loop:
             self.loss += self.world.mean(loss.detach())
         if self.settings.clip_grad is not None:
             torch.nn.utils.clip_grad_norm_(self.task.get_clip_parameters(), self.settings.clip_grad)
-        self.optimizer.step()
+        with optimizer_precision(self.world.device):
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.bad_step = torch.where((self.bad_step < 0) & ~self.loss.isfinite(), self.step, self.bad_step)

@@ -9,12 +9,12 @@ from ..autoencoder import Scae, create_autoencoder
 from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
-from .augmentation import RandomCrop
+from .augmentation import RandomCrop, growing
 from .data import BaseBatches, ImageSet, denormalize, normalize
 from .evaluation import denoising_quality
 from .loop import fit
 from .runs import RunOptions, configuration, configure, finish, is_finished, running, tensorboard_writer
-from .settings import Optimization, setting
+from .settings import FIRST_CROP_HELP, Optimization, setting
 from .streaming import ImageStream, watched_workers
 from .tasks import DenoisingTask
 
@@ -28,6 +28,7 @@ CORRUPTION_HELP = (
 class Pretraining(Optimization):
     """The paper gives crops, flips, the loss and Adam at 1e-4 (``--opt adam --lr 1e-4``); the rest is ours."""
 
+    first_crop: int | None = setting(None, FIRST_CROP_HELP, low=17)
     corruption: str = setting('gaussian:5-50', CORRUPTION_HELP)
     clip_noise: bool = setting(True, 'clip noisy pixels to the valid range')
     shortcuts: bool = setting(True, 'shortcuts from the encoder to the decoder')
@@ -75,7 +76,8 @@ def pretrain(
         return corrupt(clean, generator), clean
 
     world = options.world
-    batches = images.batches(settings, RandomCrop(crop, settings.flip), prepare, world)
+    random_crop = growing(RandomCrop(crop, settings.flip), settings.first_crop, settings.epochs)
+    batches = images.batches(settings, random_crop, prepare, world)
     config = configuration(name, images, settings, options.world, test=test)
     with watched_workers(), running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:

@@ -8,7 +8,7 @@ from ..autoencoder import create_encoder
 from ..checkpoints import ENCODER, Checkpoint
 from .data import ImageSet
 from .evaluation import logits
-from .loop import autocast
+from .precision import autocast
 
 
 def pseudo_labelled(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from timm.optim import list_optimizers
 
+FIRST_CROP_HELP = 'side of the crops in the first pass, which grows to --crop, and the images with it: saves time'
 SettingsT = TypeVar('SettingsT', bound='Settings')
 
 

@@ -26,6 +26,7 @@ from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
 from scae_zoo.training.distributed import World, world
 from scae_zoo.training.loop import fit
+from scae_zoo.training.precision import precision
 from scae_zoo.training.run_folder import RunFolder, TrainingError
 from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import DenoisingTask, classification_task
@@ -131,14 +132,14 @@ def flops_per_image(task: str, architecture: str, crop: int) -> int:
 
 
 def convolution_peak(device: torch.device) -> float:
-    """FLOP/s of the fastest of a few bfloat16 3 x 3 convolutions, forward."""
+    """FLOP/s of the fastest of a few 3 x 3 convolutions in the precision of training, forward."""
     wait = torch.cuda.synchronize if device.type == 'cuda' else lambda: None
     calls = 50 if device.type == 'cuda' else 1  # a GPU does one in less time than it takes to start it
-    best = 0.
+    best, dtype = 0., precision(device)
     for channels, side in ((96, 29), (192, 15), (256, 32), (512, 16)):
-        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, torch.bfloat16)
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, dtype)
         conv = conv.to(memory_format=torch.channels_last)
-        x = torch.randn(128, channels, side, side, device=device, dtype=torch.bfloat16)
+        x = torch.randn(128, channels, side, side, device=device, dtype=dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             for _ in range(6):

@@ -5,8 +5,7 @@
 The plain loop is what a tutorial has: float32 (TF32 convolutions on a GPU, PyTorch's default), torchvision's CIFAR10
 class in a DataLoader with a worker process a core, Adam. Its first third, in which the workers are ahead, is not timed.
 Ours is the training engine as `scae pretrain --opt adam` runs it. The two alternate; the ratio of the medians is what
-counts. The achieved FLOP/s are set against the fastest bfloat16 convolution that this machine was seen to do in the
-same run.
+counts. The achieved FLOP/s are set against the fastest convolution that this machine was seen to do in the same run.
 """
 
 import argparse
@@ -24,6 +23,7 @@ from torchvision.datasets import CIFAR10
 
 from scae_zoo import create_autoencoder
 from scae_zoo.training.distributed import World
+from scae_zoo.training.precision import precision
 from scae_zoo.training.settings import Optimization
 
 ARCHITECTURE, CROP = 'scae_springenberg9', 29
@@ -98,7 +98,7 @@ def measure(args: argparse.Namespace, where: World) -> None:
         median = statistics.median(values)
         print(f'{name:<20}{median:7.0f} images/s ({min(values):.0f}-{max(values):.0f}), ratio {median / base:.2f}, '
               f'{median * flops / 1e12:.3f} TFLOP/s, {median * flops / peak:.0%} of the convolution peak')
-    print(f'{"bf16 convolution":<20}{peak / 1e12:.3f} TFLOP/s, the fastest seen in this run')
+    print(f'{"convolution":<20}{peak / 1e12:.3f} TFLOP/s, the fastest seen in this run, in {precision(where.device)}')
 
 
 if __name__ == '__main__':

@@ -1,5 +1,5 @@
 """Pre-training and fine-tuning throughput of each network with the zoo's training engine, and what it makes of the
-machine: the share of the fastest bfloat16 convolution that was seen in the same run, and the GPU's memory.
+machine: the share of the fastest convolution that was seen in the same run, and the GPU's memory.
 
     python benchmarks/throughput.py --compile
     python benchmarks/throughput.py --networks scae_vgg16 --batch-size 8 --steps 2    # two CPU cores
@@ -15,6 +15,7 @@ import torch
 from engine import TASKS, add_options, benchmark, config, convolution_peak, flops_per_image, speed, steps
 
 from scae_zoo.models.scae import ARCHITECTURES
+from scae_zoo.training.precision import precision
 from scae_zoo.training.settings import Optimization
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     settings = Optimization(batch_size=args.batch_size)
     with benchmark(args.device) as where:
         peak = convolution_peak(where.device)
-        print(f'fastest bf16 convolution: {peak / 1e12:.3f} TFLOP/s')
+        print(f'fastest {precision(where.device)} convolution: {peak / 1e12:.3f} TFLOP/s')
         print('| network | task | crop | compiled | images/s | TFLOP/s | of the peak | GPU memory |')
         print('| --- | --- | --- | --- | --- | --- | --- | --- |')
         for network in args.networks:

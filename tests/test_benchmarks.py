@@ -38,7 +38,7 @@ def test_throughput() -> None:
 def test_pretrain_throughput() -> None:
     lines = printed('pretrain_throughput', '--batch-size', '4', '--steps', '2', '--repeats', '1', '--workers', '1')
     assert [line[:20].strip() for line in lines if 'TFLOP/s' in line] == [
-        'plain float32 loop', 'ours', 'bf16 convolution']
+        'plain float32 loop', 'ours', 'convolution']
 
 
 def test_time_to_accuracy(tmp_path: Path) -> None:

@@ -94,15 +94,19 @@ def test_validation_costs_little(pretrained: Path, data: Path, tmp_path: Path) -
     assert [row['epoch'] for row in log if 'validation' in row] == [4, 8, 9]
 
 
-def test_growing_crops(pretrained: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('command', 'options', 'tag'), [
+    ('pretrain', [], 'dae_classes'), ('finetune', ['--labels-per-class', '4'], 'dae_ft_classes')])
+def test_growing_crops(
+        command: str, options: list[str], tag: str, pretrained: Path, data: Path, tmp_path: Path) -> None:
     """The network is one of the last size, whatever it was shown first, and it was shown something else first."""
+    start = ['--from', pretrained] if command == 'finetune' else []
     losses = {}
     for first in ('18', '29'):
-        assert run('finetune', data / 'classes', '--from', pretrained, '--labels-per-class', '4', *SMALL,
-                   '--epochs', '3', '--first-crop', first, '-o', tmp_path / first) == 0
+        assert run(command, data / 'classes', *start, *options, *SMALL, '--epochs', '3', '--first-crop', first,
+                   '-o', tmp_path / first) == 0
         losses[first] = json.loads((tmp_path / first / 'log.jsonl').read_text().splitlines()[0])['loss']
     assert losses['18'] != losses['29']
-    checkpoint = checkpoints.open_folder(tmp_path / '18' / 'scae_springenberg9.dae_ft_classes')
+    checkpoint = checkpoints.open_folder(tmp_path / '18' / f'scae_springenberg9.{tag}')
     assert checkpoint.config['pretrained_cfg']['input_size'] == [3, 29, 29]
     assert 'first_crop: 18' in checkpoint.read('recipe.yaml').decode()
 

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from timm.optim import muon
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.training.augmentation import RandomCrop
@@ -85,6 +88,30 @@ def test_goes_on_within_an_epoch(tmp_path: Path, opt: str) -> None:
     model, parts = train(tmp_path / 'parts', **settings)
     assert_identical(model, reference)
     assert [row['loss'] for row in parts] == [row['loss'] for row in log]
+
+
+class Dtypes(TorchDispatchMode):
+    """The types of all tensors that are computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **kwargs or {})
+        self.seen |= {x.dtype for x in tree_leaves(result) if isinstance(x, torch.Tensor)}
+        return result
+
+
+@pytest.mark.usefixtures('_float32')
+def test_bfloat16_is_not_emulated(tmp_path: Path) -> None:
+    """Neither in the forward pass nor in timm's Muon, which knows nothing else, and is left as it was found."""
+    found = muon.zeropower_via_newtonschulz
+    with Dtypes() as dtypes:
+        train(tmp_path, opt='muon', images=4, epochs=1)
+    assert torch.float32 in dtypes.seen
+    assert torch.bfloat16 not in dtypes.seen
+    assert muon.zeropower_via_newtonschulz is found
 
 
 @pytest.mark.parametrize(('settings', 'expected'), [

@@ -22,6 +22,7 @@ from .training_commands import SMALL, run
     (['pretrain', 'torch/cifar11'], 'torch/cifar11'),
     (['pretrain', 'DATA', '--device', 'abacus'], '--device'),
     (['pretrain', 'DATA', '--crop', '64', '--size', '32'], '64'),
+    (['pretrain', 'DATA', '--size', '32', '--first-crop', '30'], '--first-crop 30'),
     (['finetune', 'DATA'], '--from'),
     (['finetune', 'DATA', '--from', 'none'], 'none'),
     (['finetune', 'DATA', '--model', 'scae_vgg16', '--from', SHIPPED], '--model'),

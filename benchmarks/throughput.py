@@ -11,6 +11,7 @@ the median of the repeats.
 import argparse
 import statistics
 
+import numpy as np
 import torch
 from engine import TASKS, add_options, benchmark, config, convolution_peak, flops_per_image, speed, steps
 
@@ -33,7 +34,7 @@ def main() -> None:
         for network in args.networks:
             crop = config(network)['input_size'][-1]
             shape = args.batch_size * steps(args, where.device), crop + 3, crop + 3, 3
-            images = torch.randint(0, 256, shape, dtype=torch.uint8).permute(0, 3, 1, 2)
+            images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).permute(0, 3, 1, 2)
             for task in TASKS:
                 flops = flops_per_image(task, network, crop)
                 for compiled in (False, True)[:1 + args.compile]:

@@ -17,8 +17,8 @@ from .random_kills import ROOT, write_images
 
 # nothing random but the order of the images, which all processes share: what else is drawn depends on the process
 OPTIONS = (
-    '--tag test --size 20 --crop 20 --no-flip --corruption gaussian:0 --batch-size 8 --epochs 4 --opt adam --lr 1e-4 '
-    '--warmup 0.5 --ema 0.9')
+    '--device cpu --tag test --size 20 --crop 20 --no-flip --corruption gaussian:0 --batch-size 8 --epochs 4 '
+    '--opt adam --lr 1e-4 --warmup 0.5 --ema 0.9')
 
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2']

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from timm.optim import muon
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -40,6 +39,7 @@ def train(
         on_epoch: Callable[[dict[str, Any], torch.nn.Module], dict[str, float]] | None = None,
         compile_model: bool = False,
         layer_decay: float | None = None,
+        save_seconds: float = 0,
         **settings: Any,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a classifier on noise; the model and the log."""
@@ -63,7 +63,8 @@ def train(
     run = RunFolder(folder, {'lr': optimization.lr})
     with run.held():
         trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
-                      compile_model=compile_model, on_epoch=on_epoch, save_seconds=0, layer_decay=layer_decay)
+                      compile_model=compile_model, on_epoch=on_epoch, save_seconds=save_seconds,
+                      layer_decay=layer_decay)
         return trained, run.load_state()[1]['history']
 
 
@@ -105,13 +106,27 @@ class Dtypes(TorchDispatchMode):
 
 @pytest.mark.usefixtures('_float32')
 def test_bfloat16_is_not_emulated(tmp_path: Path) -> None:
-    """Neither in the forward pass nor in timm's Muon, which knows nothing else, and is left as it was found."""
-    found = muon.zeropower_via_newtonschulz
+    """Neither in the forward pass nor in timm's Muon, which knows nothing else."""
     with Dtypes() as dtypes:
         train(tmp_path, opt='muon', images=4, epochs=1)
     assert torch.float32 in dtypes.seen
     assert torch.bfloat16 not in dtypes.seen
-    assert muon.zeropower_via_newtonschulz is found
+
+
+@pytest.mark.parametrize(('seconds', 'steps'), [(0, [1, 2, 3, 4]), (math.inf, [4])])
+def test_state_is_saved_when_it_is_time(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, steps: list[int]) -> None:
+    """And at the end, with the log: two passes of two steps."""
+    save, saved = RunFolder.save_state, []
+
+    def noting(self: RunFolder, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> None:
+        saved.append(record['step'])
+        save(self, tensors, record)
+
+    monkeypatch.setattr(RunFolder, 'save_state', noting)
+    _, log = train(tmp_path, save_seconds=seconds)
+    assert saved == steps
+    assert [row['epoch'] for row in log] == [1, 2]
 
 
 @pytest.mark.parametrize(('settings', 'expected'), [

@@ -92,7 +92,7 @@ def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -
     if tensorboard:
         group.add_argument('--tensorboard', action='store_true', help='write scalars and pictures for TensorBoard')
     group.add_argument('--save-seconds', type=float, default=SAVE_SECONDS,
-                       help='seconds between saved states within a pass (default: %(default)s)')
+                       help='seconds between saved states (default: %(default)s)')
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from .data import BaseBatches, seed_of
 from .distributed import World, synchronise_batch_norm
-from .precision import autocast, optimizer_precision
+from .muon import muon_for
+from .precision import autocast
 from .run_folder import RunFolder, TrainingError
 from .settings import Optimization
 
@@ -50,7 +51,7 @@ def fit(
         compile_model: Use ``torch.compile``.
         on_epoch: Called in the main process after an epoch with its row of the log and the model; what it returns joins
             the row.
-        save_seconds: The state is saved after each epoch, and within one when this time has passed.
+        save_seconds: The state is saved when this time has passed, and at the end.
         layer_decay: Learning rate of a layer relative to the next one's, of a model with timm's ``group_matcher``.
 
     Returns:
@@ -92,7 +93,7 @@ class _Loop:
             task.setup_ema(settings.ema, use_warmup=True)
         self.step = 0
         self.seconds = 0.  # of training, over all that a run was interrupted
-        self._clock = time.monotonic()
+        self._clock = self._saved = time.monotonic()
         self.history: list[dict[str, Any]] = []
         # the epoch's sum over all processes, on the device: reading a value each step would make the GPU wait
         self.loss = torch.zeros((), device=world.device)
@@ -114,7 +115,7 @@ class _Loop:
     def _train_epoch(self, epoch: int, steps: int) -> None:
         self._train_mode()
         done = self.step % steps
-        started = saved = time.monotonic()
+        started = time.monotonic()
         with tqdm(
                 total=steps * self.batches.batch_size, initial=done * self.batches.batch_size,
                 desc=f'epoch {epoch + 1}/{self.settings.epochs}', unit=' images', unit_scale=True, mininterval=1,
@@ -122,9 +123,8 @@ class _Loop:
             for images, target in self.batches.epoch(epoch, done):
                 self._train_step(images, target)
                 progress.update(self.batches.batch_size)
-                if time.monotonic() - saved >= self.save_seconds and self.step % steps:
+                if self._is_time_to_save() and self.step % steps:  # after the last step the row joins it
                     self._save()
-                    saved = time.monotonic()
         loss = self.loss.item() / steps  # waits for the GPU
         speed = (steps - done) * self.batches.batch_size / (time.monotonic() - started)
         row: dict[str, Any] = {
@@ -142,7 +142,8 @@ class _Loop:
         if self.world.is_main:
             tqdm.write('  '.join(f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}'
                                  for key, value in row.items()))
-        self._save()
+        if self._is_time_to_save() or epoch + 1 == self.settings.epochs:
+            self._save()
 
     def _train_step(self, images: torch.Tensor, target: torch.Tensor) -> None:
         torch.manual_seed(seed_of(self.settings.seed, self.step, self.world.rank))  # dropout
@@ -157,7 +158,7 @@ class _Loop:
             self.loss += self.world.mean(loss.detach())
         if self.settings.clip_grad is not None:
             torch.nn.utils.clip_grad_norm_(self.task.get_clip_parameters(), self.settings.clip_grad)
-        with optimizer_precision(self.world.device):
+        with muon_for(self.world.device):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -180,6 +181,9 @@ class _Loop:
             return
         kept = 'the state before it is kept' if self.folder.has_state else 'no state was saved yet'
         raise TrainingError(f'{self.folder.folder}: {what}; {kept}; start again in another folder with a lower --lr')
+
+    def _is_time_to_save(self) -> bool:
+        return time.monotonic() - self._saved >= self.save_seconds
 
     def _save(self) -> None:
         if not self.world.is_main:
@@ -204,6 +208,7 @@ class _Loop:
                         numbers[f'{kind}.{index}.{key}'] = value
         self.folder.save_state(tensors, {
             'step': self.step, 'seconds': self.seconds, 'history': self.history, 'optimizer': numbers})
+        self._saved = time.monotonic()
 
     def _load(self) -> None:
         tensors, record = self.folder.load_state()

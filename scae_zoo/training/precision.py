@@ -1,10 +1,5 @@
 """bfloat16 where the hardware computes with it, float32 where a CPU would only emulate it."""
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import timm.optim.muon
 import torch
 
 
@@ -17,16 +12,3 @@ def precision(device: torch.device) -> torch.dtype:
 def autocast(device: torch.device) -> torch.autocast:
     """bfloat16 for the forward pass where the device has it."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) is torch.bfloat16)
-
-
-@contextmanager
-def optimizer_precision(device: torch.device) -> Iterator[None]:
-    """Muon's orthogonalisation in the device's precision; timm has bfloat16 fixed, as a default of the function that
-    does it, and no option for it. Around a step of any optimiser."""
-    module = timm.optim.muon
-    original = module.zeropower_via_newtonschulz
-    module.zeropower_via_newtonschulz = functools.partial(original, dtype=precision(device))
-    try:
-        yield
-    finally:
-        module.zeropower_via_newtonschulz = original

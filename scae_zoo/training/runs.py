@@ -38,7 +38,7 @@ class RunOptions:
         budget: The recipe's budget, where a recipe runs.
         compile_model: Use ``torch.compile``.
         tensorboard: Write scalars and pictures to ``out/tensorboard``.
-        save_seconds: Time between saved states within an epoch.
+        save_seconds: Time between saved states.
         wait: Wait where another process trains in the folder, and take what it makes; otherwise that is an error.
     """
 

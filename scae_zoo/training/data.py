@@ -113,7 +113,8 @@ class Plain:
 
 def seed_of(*numbers: int) -> int:
     """One well-mixed seed of several numbers, such as (seed, epoch, step)."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+    state = np.random.SeedSequence(numbers).generate_state(1, np.uint64)
+    return int(state[0]) >> 1  # numpy 1 itself shifts no uint64 by an int
 
 
 class BaseBatches(ABC):

@@ -115,7 +115,7 @@ def growing(crop: RandomCrop, first_size: int | None, epochs: int) -> RandomCrop
         return crop
     if first_size > crop.size:
         raise ValueError(f'--first-crop {first_size} is more than --crop {crop.size}')
-    return GrowingCrop(crop.size, crop.flip, crop.pad, crop.scale, first_size=first_size, epochs=epochs)
+    return GrowingCrop(**vars(crop), first_size=first_size, epochs=epochs)
 
 
 def _mirror(positions: torch.Tensor, side: int) -> torch.Tensor:

@@ -200,9 +200,9 @@ class Batches(BaseBatches):
         self.images, self.targets = data.images, data.targets
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()  # what an earlier run in this process has left counts as taken
-        if self.device.type == 'cuda' and data.images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
-            self.images = self.images.to(self.device)
-            self.targets = None if self.targets is None else self.targets.to(self.device)
+            if data.images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
+                self.images = self.images.to(self.device)
+                self.targets = None if self.targets is None else self.targets.to(self.device)
 
     def _draw(self, epoch: int, step: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         home = self.images.device

@@ -30,7 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True, options=add_options) as e:
+    with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True, any_data=True,
+                    options=add_options) as e:
         source = find_checkpoint(e.args.source, 'autoencoder')
         source.require_architecture(ARCHITECTURE)
         arms = Arm('no pre-training', None), Arm('pre-training', source)

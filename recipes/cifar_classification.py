@@ -30,7 +30,7 @@ PAPER = {  # random Gaussian, without shortcut, with shortcut
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/cifar10', rows=True) as e:
+    with experiment(__doc__, 'torch/cifar10', rows=True, any_data=True) as e:
         dataset, pretraining = e.dataset, e.pick(**PRETRAINING)
         paper = PAPER.get(dataset, ('', '', ''))
         arms = (

@@ -28,7 +28,8 @@ LABELS_PER_CLASS = {'cpu': 100, 'gpu': 100, 'smoke': 4}
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/stl10', seeds=range(10), smoke=('classes', SIZE, ('a', 'b', 'c')), rows=True) as e:
+    smoke = ('classes', SIZE, ('a', 'b', 'c'))
+    with experiment(__doc__, 'torch/stl10', seeds=range(10), smoke=smoke, rows=True, any_data=True) as e:
         dataset, pretraining, labels = e.dataset, e.pick(**PRETRAINING), e.pick(**LABELS_PER_CLASS)
         arms = (
             Arm('no pre-training', None, '', '64.6 ± 0.7'),

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
-from timm.models import PretrainedCfg
+from timm.models import PretrainedCfg, get_pretrained_cfg
 from timm.models._builder import resolve_pretrained_cfg
 
 from .checkpoint_folder import ENCODER, ENVIRONMENT, Checkpoint, CheckpointError, lists_files, open_folder
@@ -25,6 +25,9 @@ WEIGHTS = Path(__file__).parent / 'weights'
 HUB_ORG = 'scae-zoo'
 HUB_REVISION = 'main'
 
+OF_IMAGES_AND_CLASSES = (  # in timm's configuration
+    'num_classes', 'label_names', 'label_descriptions', 'input_size', 'pool_size', 'min_input_size', 'crop_pct',
+    'crop_mode', 'interpolation', 'mean', 'std')
 KINDS = ('classifier', 'autoencoder', 'segmenter', 'damaged')  # in the order in which an architecture's are taken
 
 
@@ -60,15 +63,20 @@ def _own_folder() -> Path | None:
     return Path(value).expanduser() if value else None
 
 
+def _open_own(name: str) -> Checkpoint | None:
+    folder = _own_folder()
+    return open_folder(folder / name) if folder and (folder / name).is_dir() else None
+
+
 def open_local(name: str) -> Checkpoint | None:
     """The checkpoint of that name in ``$SCAE_ZOO_CHECKPOINTS`` or in the package; None where it is in neither.
 
     Raises:
         CheckpointError: Its manifest is damaged, or of another checkpoint.
     """
-    own = _own_folder()
-    if own and (own / name).is_dir():
-        return open_folder(own / name)
+    own = _open_own(name)
+    if own is not None:
+        return own
     entry = _manifest().get(name)
     return None if entry is None or 'hf_hub_id' in _source(name) else _listed(name, WEIGHTS / name, entry)
 
@@ -108,8 +116,9 @@ def pretrained_cfgs() -> dict[str, PretrainedCfg]:
     for name, kind in _by_priority().items():
         if kind not in ('classifier', 'autoencoder'):
             continue
-        own = open_local(name) if name not in manifest else None
+        own = None
         try:
+            own = _open_own(name)
             cfg = (own or _listed(name, WEIGHTS / name, manifest[name])).pretrained_cfg
         except CheckpointError:  # loading it says what is wrong; importing this package must go on
             cfg = PretrainedCfg()
@@ -208,7 +217,17 @@ def verified_overlay(
         checkpoint = find(name, cache_dir=cache_dir)
         checkpoint.verify(architecture)
         file = checkpoint.folder / ENCODER
+        overlay = {**_news(name, cfg, checkpoint), **overlay}
     return {**overlay, 'file': str(file), 'source': None}
+
+
+def _news(name: str, cfg: PretrainedCfg, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint says of its classes and images where that is not what timm was told when this package was
+    imported, and where the caller has not asked for something else: another of the same name may be found now."""
+    known, now = get_pretrained_cfg(name), checkpoint.pretrained_cfg
+    return {} if known is None else {
+        key: getattr(now, key) for key in OF_IMAGES_AND_CLASSES
+        if getattr(known, key) == getattr(cfg, key) != getattr(now, key)}
 
 
 def _verified_file(path: Path, architecture: str) -> Path:

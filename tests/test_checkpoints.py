@@ -1,6 +1,7 @@
 """The checkpoint store: writing and finding."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,32 @@ def test_own_folder_goes_before_the_package(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
     assert same(timm.create_model(SHIPPED, pretrained=True), model.encoder, 1e-3)
     assert same(create_autoencoder(SHIPPED, pretrained=True), model, 1e-3)
+
+
+@pytest.mark.parametrize('told_before_the_import', [True, False])
+def test_own_classifier_under_a_name_of_the_zoo(tmp_path: Path, told_before_the_import: bool) -> None:
+    """timm has its classes, mean and size, not those of the zoo's; what the caller asks for goes before."""
+    encoder = timm.create_model('scae_springenberg9', num_classes=3)
+    encoder.pretrained_cfg = {
+        **encoder.pretrained_cfg, 'num_classes': 3, 'label_names': ['x', 'y', 'z'], 'mean': (0.1, 0.2, 0.3),
+        'input_size': (3, 40, 40)}
+    write(tmp_path / DEFAULT, encoder, None, recipe={}, metrics={}, card='')
+    early, late = (str(tmp_path), None) if told_before_the_import else (None, str(tmp_path))
+    code = f'''
+import os, timm, scae_zoo
+os.environ.update({{'SCAE_ZOO_CHECKPOINTS': {late!r}}} if {late!r} else {{}})
+model = timm.create_model({DEFAULT!r}, pretrained=True)
+assert model.num_classes == model.head.fc.out_features == 3
+cfg = model.pretrained_cfg
+assert tuple(cfg['label_names']) == ('x', 'y', 'z')
+assert (cfg['mean'], cfg['input_size']) == ((0.1, 0.2, 0.3), (3, 40, 40))
+model = timm.create_model({DEFAULT!r}, pretrained=True, num_classes=7, pretrained_cfg_overlay={{'mean': (0.5,) * 3}})
+assert model.head.fc.out_features == 7
+assert model.pretrained_cfg['mean'] == (0.5,) * 3
+'''
+    environment = {**os.environ, **({'SCAE_ZOO_CHECKPOINTS': early} if early else {})}
+    result = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_own_tags_come_after_the_zoos_and_damaged_ones_are_passed_over(

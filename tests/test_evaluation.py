@@ -21,7 +21,7 @@ from scae_zoo.training.evaluation import (
     ten_crop_scores,
 )
 from scae_zoo.training.finetuning import accuracies
-from scae_zoo.training.tasks import segmentation_loss
+from scae_zoo.training.tasks import IGNORED, segmentation_loss
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -140,8 +140,10 @@ def test_mean_iou() -> None:
 
 def test_mean_iou_of_nothing() -> None:
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
-    with pytest.raises(ValueError, match='no image to measure'):
+    with pytest.raises(ValueError, match='no image with a pixel that is counted'):
         mean_iou(FirstChannel(), [], 4, HALF, HALF)
+    with pytest.raises(ValueError, match='no image with a pixel that is counted'):
+        mean_iou(FirstChannel(), [(image, torch.full((2, 2), IGNORED, dtype=torch.uint8))], 4, HALF, HALF)
     with pytest.raises(ValueError, match='a mask has class 9, but the segmenter knows only 0 to 3'):
         mean_iou(FirstChannel(), [(image, torch.full((2, 2), 9, dtype=torch.uint8))], 4, HALF, HALF)
 

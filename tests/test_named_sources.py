@@ -206,7 +206,9 @@ def test_webdataset(tmp_path: Path) -> None:
     assert values(images) == [10, 20, 30]
     assert labels(images) == [3, 999, 0]
     assert images.classes == tuple(WORDNET)
-    assert load_images('wds/mine', 'train-{0..0}.tar', size=None, root=tmp_path).classes == tuple(map(str, range(1000)))
+    for name in ('mine', 'tiny-imagenet', 'imagenet-12k'):
+        images = load_images(f'wds/{name}', 'train-{0..0}.tar', size=None, root=tmp_path)
+        assert images.classes == tuple(map(str, range(1000)))
     write_shard(tmp_path / 'train-0.tar', [(b'never decoded', 3), (encoded(20), 999), (encoded(30), 0)])
     one = load(only(find_source('wds/imagenet-1k', root=tmp_path), [WORDNET[999]]), None)
     assert values(one) == [20]

@@ -158,7 +158,8 @@ def test_rows_measured_on_other_images_are_no_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('option', 'code'), [
-    (('--ship',), 2), (('--data-dir', 'none'), 2), (('--ship', '--budget', 'cpu', '--data-dir', 'mine'), 1)])
+    (('--ship',), 2), (('--data-dir', 'none'), 2), (('--ship', '--budget', 'cpu', '--data-dir', 'mine'), 1),
+    (('--ship', '--budget', 'cpu', '--data', 'torch/cifar100'), 1)])
 def test_refused_at_once(option: tuple[str, ...], code: int, tmp_path: Path) -> None:
     (tmp_path / 'mine' / 'train').mkdir(parents=True)
     refused = run('cifar10_4k_labels', tmp_path / 'out', *option)

@@ -1,6 +1,9 @@
 """Folders of images: what is read from each, and what each fault says."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,7 +33,8 @@ def test_flat_folder(tmp_path: Path) -> None:
 def test_class_folders(tmp_path: Path) -> None:
     for i, name in enumerate(('train/cat/0.png', 'train/dog/x/1.png', 'train/dog/y/2.png', 'valid/cat/3.png')):
         save(tmp_path / name, i)
-    (tmp_path / 'train' / '.thumbnails').mkdir()
+    for hidden in ('.thumbnails/4.png', 'dog/.ipynb_checkpoints/5.png', 'dog/x/._1.png'):
+        save(tmp_path / 'train' / hidden, 9)
     train = load_images(str(tmp_path), size=None)
     assert train.classes == ('cat', 'dog_x', 'dog_y')
     assert values(train) == labels(train) == [0, 1, 2]
@@ -46,6 +50,27 @@ def test_class_folders(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='has no split trian, only train'):
         load_images(str(tmp_path), 'trian', size=None)
     assert values(load_images(str(tmp_path), 'more', size=None)) == [4]
+
+
+def test_classes_that_sort_alike(tmp_path: Path) -> None:
+    """Their order is the same in every process, whatever Python's hashes are, and whatever the file system says."""
+    for i, name in enumerate(('01', '1', 'A', 'a', 'B', 'b')):
+        save(tmp_path / name / 'x.png', i)
+        save(tmp_path / name / 'X.png', i)
+    code = ('import sys; from scae_zoo.training.sources import find_source; source = find_source(sys.argv[1]); '
+            'print(source.classes, [(sample.name, sample.label) for sample in source.samples])')
+    seen = {subprocess.run([sys.executable, '-c', code, str(tmp_path)], env={**os.environ, 'PYTHONHASHSEED': seed},
+                           check=True, capture_output=True, text=True).stdout for seed in '12345'}
+    assert len(seen) == 1
+    images = load_images(str(tmp_path), size=None)
+    assert images.classes == ('01', '1', 'A', 'a', 'B', 'b')
+    assert values(images) == labels(images)
+
+
+def test_two_folders_of_one_class(tmp_path: Path) -> None:
+    save(tmp_path / 'a_b' / '0.png', 0)
+    save(tmp_path / 'a' / 'b' / '1.png', 1)
+    refused(tmp_path, 'a/b and a_b would both be class a_b; rename one')
 
 
 def test_a_class_of_trains_is_no_split(tmp_path: Path) -> None:
@@ -154,6 +179,10 @@ def test_images_and_masks_must_agree(masked: Path) -> None:
     (masked / 'images' / '7.png').rename(masked / 'masks' / '7.png')
     refused(masked, r'masks/7.png: has no image of the same name', masks=True)
     (masked / 'masks' / '7.png').unlink()
+    save(masked / 'images' / 'x' / '1.webp', 0)
+    refused(masked, 'images/x/1.webp: has the name of 1.jpg; .* remove or rename one', masks=True)
+    (masked / 'images' / 'x' / '1.webp').unlink()
+    save_mask(masked / 'masks' / '.hidden' / '8.png', 0)
     save_mask(masked / 'masks' / 'x' / '1.png', 1, (6, 8))
     refused(masked, r'masks/x/1.png: has 6x8 pixels, its image 8x6; they must agree', masks=True)
     save(masked / 'masks' / 'x' / '1.png', 1)

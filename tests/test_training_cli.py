@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import timm
 import torch
 import yaml
 from filelock import FileLock
+from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder
 from scae_zoo.cli import main
@@ -226,6 +228,62 @@ def test_probe(pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.Capt
     assert len(results) == 2
     assert (out / 'probes.md').read_text() in capsys.readouterr().out
     assert (out / 'probes.png').stat().st_size > 10_000
+
+
+def test_no_run_is_written_into_a_checkpoint(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder of a run, to keep the probes there, has the checkpoint's where the probes' would be."""
+    folder = Path(shutil.copytree(pretrained, tmp_path / 'run'))
+    checkpoint = folder / 'scae_springenberg9.dae_classes'
+    before = sorted(checkpoint.iterdir())
+    assert run('probe', folder, '--data', data / 'classes', *SMALL, '--width', '4', '-o', folder) == 2
+    assert f'{checkpoint}: is a checkpoint, into which no run is written' in capsys.readouterr().err
+    assert run('pretrain', data / 'classes', *SMALL, '-o', checkpoint) == 2
+    assert sorted(checkpoint.iterdir()) == before
+
+
+def test_masks_of_other_classes(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    masks = Path(shutil.copytree(data / 'masks', tmp_path / 'masks'))
+    other = Path(shutil.copytree(data / 'masks', tmp_path / 'other'))
+    (other / 'classes.txt').write_text('light\ngrey\ndark\n')
+    assert run('segment', masks, '--test', other, '--from', pretrained, *SMALL, '-o', tmp_path / 'refused') == 2
+    assert 'the classes of these masks are light, grey, dark, those that were learned dark,' in capsys.readouterr().err
+    assert not (tmp_path / 'refused').exists()
+    assert run('segment', masks, '--from', pretrained, *SMALL, '-o', tmp_path / 'run') == 0
+    assert run('evaluate', tmp_path / 'run', '--data', other) == 2
+    assert 'the classes of these masks are light, grey, dark, those that were learned' in capsys.readouterr().err
+    (masks / 'classes.txt').unlink()  # numbers: measured on masks with names and without
+    assert run('segment', masks, '--test', other, '--from', pretrained, *SMALL, '-o', tmp_path / 'numbers') == 0
+    assert run('evaluate', tmp_path / 'numbers', '--data', other) == 0
+
+
+def test_masks_with_nothing_to_learn_or_to_measure(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as those that mark one kind of thing with 255."""
+    masks = Path(shutil.copytree(data / 'masks', tmp_path / 'masks'))
+    start = ('--from', pretrained, *SMALL, '-o', tmp_path / 'run')
+    for path in (masks / 'test').rglob('masks/*.png'):
+        Image.new('L', Image.open(path).size, 255).save(path)
+    assert run('segment', masks, *start) == 2
+    assert 'no pixel of these masks is counted (all are 255)' in capsys.readouterr().err
+    for path in (masks / 'train').rglob('masks/*.png'):
+        picture = Image.new('L', Image.open(path).size, 0)
+        picture.paste(255, (0, 0, 9, 9))
+        picture.save(path)
+    assert run('segment', masks, *start) == 2
+    assert 'the masks have no class but 0 (255 stands for pixels that are not counted)' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
+
+
+def test_no_image_of_any_class_to_measure_on(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many = Path(shutil.copytree(data / 'many', tmp_path / 'many'))
+    table = many / 'test' / 'labels.csv'
+    table.write_text(re.sub(r'(?<=,)1(?=,|$)', '0', table.read_text(), flags=re.MULTILINE))
+    assert run('finetune', many, '--model', 'scae_springenberg9', *SMALL, '-o', tmp_path / 'run') == 2
+    assert 'none of the images to be measured on is of any class' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()
 
 
 def test_tensorboard(data: Path, tmp_path: Path) -> None:

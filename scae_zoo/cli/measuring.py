@@ -24,6 +24,7 @@ from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
+from ..training.segmenting import require_classes
 from ..training.settings import add_options, from_options
 from ..training.sources import Pairs, few, find_source, load_images
 from .options import (
@@ -107,7 +108,9 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
     if args.size:
         raise ValueError('--size: a segmenter is measured on images of their own size')
-    result = mean_iou(model.to(device), Pairs(_source(args, masks=True)), len(names), cfg['mean'], cfg['std'])
+    source = _source(args, masks=True)
+    require_classes(source, cfg.get('label_names') or ())
+    result = mean_iou(model.to(device), Pairs(source), len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
         print(f'  {name:<16}{value:.2f} % IoU')

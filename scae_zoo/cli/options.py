@@ -28,10 +28,10 @@ class Command(Protocol):
     def __call__(self, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser: ...
 
 
-def whole_number(minimum: int, maximum: int = 2 ** 63 - 1) -> Callable[[str], int]:
+def whole_number(minimum: int) -> Callable[[str], int]:
     """An argument type: a whole number from ``minimum`` up, and at most what torch takes."""
     def parse(text: str) -> int:
-        if not text.isdecimal() or not minimum <= int(text) <= maximum:
+        if not text.isdecimal() or not minimum <= int(text) < 2 ** 63:
             raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {minimum} up')
         return int(text)
 
@@ -67,9 +67,10 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
                        help='share of the image files that may be unreadable and are left out (default: %(default)s)')
 
 
-def add_test_options(parser: argparse.ArgumentParser, default: str) -> None:
+def add_test_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('measuring')
-    group.add_argument('--test', metavar='DATA', help=f'images that the result is measured on (default: {default})')
+    group.add_argument('--test', metavar='DATA', help=(
+        'images that the result is measured on (default: the split beside the training split, if any)'))
     group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
 
 

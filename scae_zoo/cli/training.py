@@ -128,7 +128,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--stream', action='store_true',
                      help='decode the images anew each time, by a process a core, where they fit neither memory nor '
                           'the cache on the disk; not for wds/')
-    _add_options(sub, Pretraining(), 'the split beside the training split, if any')
+    _add_options(sub, Pretraining())
 
     sub = command('finetune', finetune_command, (
         'Train a classifier from a pre-trained encoder.\n\n'
@@ -141,7 +141,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--validation', metavar='SHARE', type=share, default=0.,
                      help='hold back a share of the training images and measure on them during training '
                           '(default: %(default)s)')
-    _add_options(sub, FineTuning(), 'the split beside the training split, if any')
+    _add_options(sub, FineTuning())
 
     sub = command('segment', segment_command, (
         'Train a segmenter from a pre-trained auto-encoder.\n\n'
@@ -149,7 +149,7 @@ def add_commands(command: Command) -> None:
         'pixel its class, 255 not counted. A classes.txt may name the classes, one a line.'))
     sub.add_argument('data', metavar='DATA', help='a folder with images/ and masks/, or torch/voc2012')
     _add_source_options(sub)
-    _add_options(sub, Segmenting(), 'the split beside the training split, if any')
+    _add_options(sub, Segmenting())
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
@@ -160,12 +160,12 @@ def _add_source_options(parser: argparse.ArgumentParser) -> None:
                         help='architecture to start with random weights, where --from is not given')
 
 
-def _add_options(parser: argparse.ArgumentParser, settings: Settings, test_default: str) -> None:
+def _add_options(parser: argparse.ArgumentParser, settings: Settings) -> None:
     parser.add_argument('--split', default='train', help='split of DATA to train on, where it has some '
                                                          '(default: %(default)s)')
     parser.add_argument('--tag', type=tag,
                         help="the checkpoint's name after the architecture's (default: made from DATA's name)")
     add_options(parser.add_argument_group('hyper-parameters'), settings)
     add_data_options(parser)
-    add_test_options(parser, test_default)
+    add_test_options(parser)
     add_run_options(parser)

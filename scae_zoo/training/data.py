@@ -62,12 +62,15 @@ class ImageSet:
         return self.subset(self.per_class(n, seed)[0], f'{n} labels per class, seed {seed}')
 
     def require_classes(self, classes: tuple[str, ...]) -> None:
-        """Refuse to be measured on where these are not the classes that were learned, in their order."""
+        """Refuse to be measured on where these are not the classes that were learned, in their order, or where no image
+        is of any."""
         if self.classes != classes:
             if not self.classes:
                 raise ValueError('the test images have no labels')
             raise ValueError('the classes of the test images differ from those of training: '
                              f'{self.difference(classes)}')
+        if self.targets is not None and self.multi_label and not (self.targets > 0).any():
+            raise ValueError('none of the images to be measured on is of any class, so that nothing can be measured')
 
     def difference(self, classes: Sequence[str]) -> str:
         """Which of these classes and of the images' own are not among the other ones."""

@@ -163,7 +163,7 @@ def average_precisions(scores: torch.Tensor, targets: torch.Tensor) -> list[floa
 
 
 def mean_average_precision(precisions: Iterable[float]) -> float:
-    """Their mean, classes without a positive image left out."""
+    """Their mean, classes without a positive image left out; NaN where all are."""
     return torch.tensor(list(precisions)).nanmean().item()
 
 
@@ -231,8 +231,8 @@ def mean_iou(
             raise ValueError(f'a mask has class {highest}, but the segmenter knows only 0 to {num_classes - 1}')
         matrix += multiclass_confusion_matrix(prediction, mask.long(), num_classes, ignore_index=IGNORED)
         images += 1
-    if not images:
-        raise ValueError('there is no image to measure the mean IoU on')
+    if not matrix.any():
+        raise ValueError('there is no image with a pixel that is counted to measure the mean IoU on')
     hits = matrix.diag().double()
     per_class = 100 * hits / (matrix.sum(0) + matrix.sum(1) - hits)
     return SegmentationQuality(

@@ -205,6 +205,7 @@ def experiment(
         smoke: tuple[str, int, Sequence[str]] = ('classes', 32, ('a', 'b', 'c')),
         rows: bool = False,
         one_seed: bool = False,
+        any_data: bool = False,
         options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> Iterator[Experiment]:
     """Parse a recipe's options; a fault inside the block ends the script with one line.
@@ -216,6 +217,7 @@ def experiment(
         smoke: Kind, side in pixels and classes of the images that are made for ``--budget smoke`` without a --data-dir.
         rows: Whether it can make some rows of its table only.
         one_seed: Whether it takes a single seed.
+        any_data: Whether its checkpoints are named for the data that it is given, not for ``data`` alone.
         options: Adds the recipe's own options.
     """
     name = Path(sys.argv[0]).stem
@@ -251,8 +253,10 @@ def experiment(
             if args.budget == 'smoke' and args.data_dir is None:
                 args.data_dir = smoke_data(smoke[0], out, *smoke[1:])
             e = Experiment(name, args, out, place)
-            if args.ship and e.dataset != dataset_name(args.data):
-                raise ValueError(f'--ship: {args.data_dir} is not {args.data}, whose name the checkpoints have')
+            named = args.data if any_data else data
+            if args.ship and e.dataset != dataset_name(named):
+                given = args.data_dir if e.has_folders else args.data
+                raise ValueError(f'--ship: {given} is not {named}, whose name the checkpoints have')
             yield e
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
         raise SystemExit(f'{name}: error: {error}') from None

@@ -79,8 +79,9 @@ def finetune(
     """
     if train.targets is None or not train.classes:
         raise ValueError('fine-tuning needs labels: a sub-folder a class, or a labels.csv')
-    if test is not None:
-        test.require_classes(train.classes)
+    for measured in (test, validation):
+        if measured is not None:
+            measured.require_classes(train.classes)
     if train.multi_label and settings.label_smoothing:
         raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)

@@ -44,7 +44,8 @@ def _step_by_shapes(
         scale_eps: bool,
         **_: Any,
 ) -> None:
-    """What timm's ``muon`` does, with its arguments; convolutions are matrices of a row an output channel."""
+    """What timm's ``muon`` does, with its arguments; convolutions are matrices of a row an index of their
+    weight's first dimension."""
     coefficients = timm_muon.resolve_ns_coefficients(ns_coefficients, timm_muon._COEFFICIENTS)
     torch._foreach_mul_(params, 1 - lr * weight_decay)
     torch._foreach_lerp_(momentum_bufs, grads, 1 - momentum)

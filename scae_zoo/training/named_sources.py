@@ -98,7 +98,7 @@ def _dataset(data: str, split: str, root: Path) -> Source:
 
 def _label_names(data: str, classes: tuple[str, ...]) -> tuple[str, ...]:
     """WordNet ids for ImageNet-1k, whose labels are in their order in all its copies; else the names as they are."""
-    imagenet = re.search(r'imagenet(-?1k)?$|imagenet-?1k|ilsvrc', data.lower())
+    imagenet = re.search(r'imagenet[-_]?1k|ilsvrc|/imagenet$', data.lower())  # not tiny-imagenet, nor imagenet-12k
     return tuple(ImageNetInfo().label_names()) if imagenet and len(classes) in (0, 1000) else classes
 
 

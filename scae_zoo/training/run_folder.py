@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..checkpoint_folder import RUN
+from ..checkpoint_folder import ENCODER, RUN
 
 STATE, LOG, ENVIRONMENTS = 'state.safetensors', 'log.jsonl', 'environments.json'
 
@@ -69,6 +69,8 @@ class RunFolder:
     @contextmanager
     def held(self, wait: bool = False) -> Iterator['RunFolder']:
         """Lock the folder and check its configuration, for the length of a run; ``wait`` for another process to end."""
+        if (self.folder / 'config.json').is_file() and (self.folder / ENCODER).is_file():
+            raise TrainingError(f'{self.folder}: is a checkpoint, into which no run is written; give another --out')
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / '.lock')

@@ -75,7 +75,7 @@ def identity(source: Checkpoint) -> dict[str, Any]:
 
 def is_finished(options: RunOptions, name: str) -> bool:
     """Whether the run ended earlier; its checkpoint's folder is written last and as a whole."""
-    return (options.out / name / 'manifest.json').is_file()
+    return bool(name) and (options.out / name / 'manifest.json').is_file()  # probes, without a name, make none
 
 
 def _tidy(out: Path, name: str) -> None:

@@ -1,6 +1,7 @@
 """Segmentation: the auto-encoder, its last deconvolution replaced, learns to label pixels (paper, section 3.3)."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..segmentation import ScaeSegmenter, create_segmenter
 from .augmentation import RandomCrop
+from .cache import Source
 from .data import Batches, ImageSet, Plain
 from .evaluation import mean_iou
 from .loop import fit
@@ -64,6 +66,11 @@ def segment(
     if train.targets is None or train.targets.ndim != 3:
         raise ValueError('segmentation needs a mask for each image')
     there = number_of_classes(train.targets)
+    if there < 2:
+        raise ValueError(f'the masks have no class but 0 ({IGNORED} stands for pixels that are not counted); give each '
+                         'pixel the number of its class: 0, 1, 2, ...')
+    if test is not None:
+        require_classes(test.source, train.classes)
     train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))
     if there > len(train.classes):
         raise ValueError(f'a mask has class {there - 1}, but there are only {len(train.classes)} classes: '
@@ -103,12 +110,25 @@ def segment(
     return open_folder(options.out / name)
 
 
+def require_classes(source: Source, classes: Sequence[str]) -> None:
+    """Refuse masks whose classes have other names than those that were learned, where both have names."""
+    named = list(classes) != [str(i) for i in range(len(classes))]
+    if named and source.classes and source.classes != tuple(classes):
+        raise ValueError(f'{source.identity}: the classes of these masks are {", ".join(source.classes)}, those that '
+                         f'were learned {", ".join(classes)}; number them likewise, with the same classes.txt')
+
+
 def _check_masks(test: Pairs, classes: int) -> None:
     """Read all that the segmenter will be measured on: better refused before the training than after it."""
+    counted = False
     for sample, (_, mask) in zip(test.source.samples, test, strict=True):
+        counted |= bool((mask != IGNORED).any())
         if (there := number_of_classes(mask[None])) > classes:
             raise ValueError(f'{sample.mask}: has class {there - 1}, but the training masks, or the classes.txt beside '
                              f'them, only 0 to {classes - 1}')
+    if not counted:
+        raise ValueError(f'{test.identity}: no pixel of these masks is counted (all are {IGNORED}), so that nothing '
+                         'can be measured on them')
 
 
 def _measure(

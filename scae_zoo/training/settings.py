@@ -54,7 +54,7 @@ class Settings:
                     ('low', lambda v, b: v < b, 'at least'), ('high', lambda v, b: v > b, 'at most'),
                     ('above', lambda v, b: v <= b, 'more than')):
                 if meta[bound] is not None and wrong(value, meta[bound]):
-                    raise ValueError(f'{option(field.name)} must be {words} {meta[bound]:g}, not {value}')
+                    raise ValueError(f'{option(field.name)} must be {words} {meta[bound]}, not {value}')
 
     def replace(self: SettingsT, **changes: Any) -> SettingsT:
         return dataclasses.replace(self, **changes)
@@ -102,7 +102,7 @@ class Optimization(Settings):
     ema: float | None = setting(None, 'decay a step of the moving average of the weights', low=0, high=1)
     crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
     flip: bool = setting(True, 'mirror half of the crops')
-    seed: int = setting(0, 'seed of everything random', low=0)
+    seed: int = setting(0, 'seed of everything random', low=0, high=2 ** 63 - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.data.readers.reader_image_folder import find_images_and_targets
+from timm.utils.misc import natural_key
 
 from ..images import open_rgb
 from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load, open_mask
@@ -117,38 +117,61 @@ def _source(
         samples: list[Sample],
         folder: Path,
         classes: tuple[str, ...],
-        files: Iterable[Path],
+        files: Iterable[str],
         tables: Iterable[Path] = (),
 ) -> Source:
-    """A folder's source; its identity has the files' names and sizes, and what is written in the ``tables``."""
+    """A folder's source; its identity has the names and sizes of the ``files`` in it, and what is written in the
+    ``tables``."""
     names, stamps = hashlib.sha256(), hashlib.sha256()
     for table in tables:
         names.update(table.read_bytes())
     for file in files:
         try:
-            size, stamp = (stat := file.stat()).st_size, stat.st_mtime_ns
+            size, stamp = (stat := os.stat(folder / file)).st_size, stat.st_mtime_ns
         except OSError:  # a broken link
             size, stamp = 0, 0
-        names.update(f'{os.path.relpath(file, folder)} {size}\n'.encode())
+        names.update(f'{file} {size}\n'.encode())
         stamps.update(f'{stamp}\n'.encode())
     identity = f'{folder.name} {len(samples)} images {names.hexdigest()[:16]}'
     return Source(samples, len(samples), classes, identity, f'{folder.absolute()} {stamps.hexdigest()}')
 
 
+def _in_order(name: str) -> tuple[Any, str]:
+    """Sorts names as timm does, and those that it finds equal (A and a, 1 and 01) always in one order."""
+    return natural_key(name), name
+
+
+def _image_files(folder: Path) -> list[str]:
+    """The images in a folder and below it, as paths from there; what is hidden is left out."""
+    names = []
+    for root, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        below = os.path.relpath(root, folder)
+        names += [os.path.normpath(os.path.join(below, name)) for name in files
+                  if not name.startswith('.') and os.path.splitext(name)[1].lower() in EXTENSIONS]
+    return sorted(names, key=_in_order)
+
+
 def _class_folder(folder: Path) -> Source:
-    found, class_to_idx = find_images_and_targets(str(folder), types=set(EXTENSIONS), leaf_name_only=False)
-    if not found:
+    names = _image_files(folder)
+    paths = [os.path.join(folder, name) for name in names]
+    if not names:
         raise ValueError(f'{folder}: no image in this folder or below it ({", ".join(sorted(EXTENSIONS))})')
-    labelled = set(class_to_idx) != {''}
-    if labelled and '' in class_to_idx:
-        labelled = False  # images beside folders of images: an unlabelled heap
-    used = {os.path.relpath(path, folder).split(os.sep)[0] for path, _ in found} if labelled else set()
-    for sub in sorted(folder.iterdir()) if labelled else ():
+    label_of = {below: below.replace(os.sep, '_') for below in map(os.path.dirname, names)}
+    if '' in label_of:  # images beside folders of images are an unlabelled heap
+        return _source([Sample(path, path) for path in paths], folder, (), names)
+    used = {below.split(os.sep)[0] for below in label_of}
+    for sub in sorted(folder.iterdir()):
         if sub.is_dir() and not sub.name.startswith('.') and sub.name not in used:
             raise ValueError(f'{sub}: is a class without images; add some, or remove the folder')
-    samples = [Sample(path, path, target if labelled else None) for path, target in found]
-    classes = tuple(class_to_idx) if labelled else ()
-    return _source(samples, folder, classes, (Path(path) for path, _ in found))
+    classes = tuple(sorted(set(label_of.values()), key=_in_order))
+    if len(classes) < len(label_of):
+        twice = [below for below in sorted(label_of) if list(label_of.values()).count(label_of[below]) > 1]
+        raise ValueError(f'{folder}: {twice[0]} and {twice[1]} would both be class {label_of[twice[0]]}; rename one')
+    number = {name: i for i, name in enumerate(classes)}
+    samples = [Sample(path, path, number[label_of[os.path.dirname(name)]])
+               for name, path in zip(names, paths, strict=True)]
+    return _source(samples, folder, classes, names)
 
 
 def _multi_label_folder(folder: Path) -> Source:
@@ -174,17 +197,16 @@ def _multi_label_folder(folder: Path) -> Source:
         if not path.is_file():
             raise ValueError(f'{table}, line {number}: there is no image {path}')
         samples.append(Sample(str(path), path, [values[cell.strip()] for cell in row[1:]]))
-    return _source(samples, folder, classes, (folder / row[0] for _, row in rows), [table])
+    return _source(samples, folder, classes, (os.path.relpath(folder / row[0], folder) for _, row in rows), [table])
 
 
 def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Each image below ``images/`` with the mask of the same name below ``masks/``.
 
     Raises:
-        ValueError: A folder is missing, or an image or a mask has no counterpart.
+        ValueError: A folder is missing, an image or a mask has no counterpart, or two have the same name.
     """
-    images, masks = ({p.relative_to(folder / kind).with_suffix(''): p for p in sorted((folder / kind).rglob('*'))
-                      if p.suffix.lower() in EXTENSIONS} for kind in ('images', 'masks'))
+    images, masks = (_by_stem(folder / kind) for kind in ('images', 'masks'))
     if not images or not masks:
         raise ValueError(f'{folder}: needs images/ and masks/ with a mask for each image')
     for have, lack, kind in ((images, masks, 'mask'), (masks, images, 'image')):
@@ -194,14 +216,26 @@ def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
+def _by_stem(folder: Path) -> dict[Path, Path]:
+    """The images below a folder by their paths from there, without suffix."""
+    found: dict[Path, Path] = {}
+    for name in _image_files(folder):
+        path = folder / name
+        other = found.setdefault(Path(name).with_suffix(''), path)
+        if other is not path:
+            raise ValueError(f'{path}: has the name of {other.name}; an image and its mask are known by their names '
+                             'without suffix, so remove or rename one')
+    return found
+
+
 def _masked_folder(folder: Path) -> Source:
     """``images/`` and ``masks/``; ``classes.txt`` beside them, or a folder above, may name the classes, one a line."""
     pairs = _mask_pairs(folder)
     samples = [Sample(str(image), image, mask=mask) for image, mask in pairs]
     names = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()]
     classes = tuple(names[0].read_text(encoding='utf-8').split('\n')) if names else ()
-    return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), (p for pair in pairs for p in pair),
-                   names[:1])
+    files = (os.path.relpath(path, folder) for pair in pairs for path in pair)
+    return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), files, names[:1])
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
     TMPDIR=/dev/shm python benchmarks/time_to_accuracy.py --data-dir DIR --passes 8 16 32 --seeds 0 1 2
 
 A run of each length and seed, since the learning rate falls to nothing at the end of a run. The time is that of the
-training engine from its first step to its last, with the states that it saves (in TMPDIR). Not in it: loading the
-images, a first short run, which warms the machine up and compiles, the estimate of the batch norms' statistics after
-training, and the measurement on the test images; with --from, pre-training. airbench's clock has its measurement in it,
-and its 95 % in 10.4 s and 96 % in 27.3 s on an A100 are averaged over mirrored and shifted images.
+training engine from its first step to its last, with the states that it saves in between (a minute apart, in TMPDIR).
+Not in it: the last state, loading the images, a first short run, which warms the machine up and compiles, the estimate
+of the batch norms' statistics after training, and the measurement on the test images; with --from, pre-training.
+airbench's clock has its measurement in it, and its 95 % in 10.4 s and 96 % in 27.3 s on an A100 are averaged over
+mirrored and shifted images.
 Network and auto-encoder: those of --from, or scae_allconv15 from random weights.
 """
 

@@ -10,13 +10,11 @@ passes; the last row, which ships, learns from the images that the network of `t
 
 from typing import Any
 
-from scae_zoo.checkpoints import Checkpoint
-from scae_zoo.training.comparison import Arm, chosen, compare
+from scae_zoo.training.comparison import Arm, SelfTraining, chosen, compare
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.pretraining import Pretraining
-from scae_zoo.training.self_training import pseudo_labelled
 
 ARCHITECTURE = 'scae_springenberg9'
 NAME = f'{ARCHITECTURE}.dae_ft_cifar10_4k'
@@ -73,11 +71,10 @@ def main() -> None:
         def labelled(seed: int) -> ImageSet:
             return train.labelled(labels, seed)
 
-        def self_labelled(seed: int, teacher: Checkpoint) -> ImageSet:
-            others = train.subset(train.per_class(labels, seed)[1], f'without {labels} per class, seed {seed}')
-            return pseudo_labelled(teacher, labelled(seed), others, SURE, e.world.device)
+        def others(seed: int) -> ImageSet:
+            return train.subset(train.per_class(labels, seed)[1], f'without {labels} per class, seed {seed}')
 
-        e.ship(compare(e, NAME, arms, paper, train, labelled, test, self_labelled=self_labelled))
+        e.ship(compare(e, NAME, arms, paper, train, labelled, test, self_training=SelfTraining(others, SURE)))
 
 
 if __name__ == '__main__':

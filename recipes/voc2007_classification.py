@@ -16,7 +16,7 @@ from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.sources import VOC_CLASSES
 
 ARCHITECTURE = 'scae_vgg16'
-CONTEXT = 'block:0.25:112'
+CONTEXT = 'block:0.25:75'  # four large squares, a ninth of the crop each where the border cuts none
 SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
 PRETRAINING = {
     'cpu': Pretraining(epochs=1, crop=225, batch_size=32, corruption='block:0.25:16', sched='multistep'),

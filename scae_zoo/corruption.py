@@ -79,7 +79,7 @@ class BlockMask:
     def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """A masked copy of ``x``, N x C x H x W in normalised units."""
         n, _, height, width = x.shape
-        rows, cols = -(-height // self.size) + 1, -(-width // self.size) + 1
+        rows, cols = ((side + self.size - 2) // self.size + 1 for side in (height, width))  # that any offset shows
         rand = torch.rand(n, rows * cols + 2, device=x.device, generator=generator)
         masked = round(self.share * rows * cols)
         order = rand[:, 2:].argsort(dim=1)

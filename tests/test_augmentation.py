@@ -134,6 +134,50 @@ def test_strength_0_changes_nothing() -> None:
     torch.testing.assert_close(StrongAugmentation(strength=1e-6, cutout=0.)(x, generator()), x, atol=1e-4, rtol=0)
 
 
+def test_each_colour_changes_in_half_of_the_images() -> None:
+    """Strength 1 reaches 0.9 either way, 0.5 half of that."""
+    def changed(x: torch.Tensor, strength: float) -> torch.Tensor:
+        return StrongAugmentation(strength, cutout=0.)(x.expand(4000, -1, -1, -1), generator())
+
+    for strength in (0.5, 1.):
+        reach = 0.9 * strength
+        grey = torch.zeros(1, 3, 4, 4)  # brightness alone can change it
+        brightness = changed(grey, strength).mean((1, 2, 3))
+        step = torch.where(torch.arange(40) < 20, -1., 1.).expand(1, 3, 40, 40)  # and contrast, however it is turned
+        contrast = torch.stack([y.max() - y.min() for y in changed(step, strength)]) / 2 - 1
+        colour = torch.tensor([1., 0., -1.]).view(1, 3, 1, 1).expand(1, 3, 4, 4)  # and saturation
+        both = (changed(colour, strength)[:, 0] - changed(colour, strength)[:, 2]).mean((1, 2)) / 2
+        for values in (brightness, contrast, both / (1 + contrast) - 1):
+            still = values.abs() < 1e-3
+            assert still.float().mean() == pytest.approx(0.5, abs=0.03)
+            assert values.abs().max() == pytest.approx(reach, abs=0.02)
+            assert values[~still].mean() == pytest.approx(0, abs=0.05 * reach)
+            assert values[~still].abs().mean() == pytest.approx(reach / 2, rel=0.05)  # each value as likely
+
+
+def test_each_movement_happens_to_half_of_the_images() -> None:
+    """Turns by up to 30 degrees, shears by 0.3, scales by 0.7 to 1.4: found again from where two spots go."""
+    along = torch.arange(96) - 47.5
+
+    def moved(x: float, y: float) -> torch.Tensor:
+        spot = torch.exp(-((along - x)[None] ** 2 + (along - y)[:, None] ** 2) / 8).expand(1000, 3, 96, 96)
+        picture = StrongAugmentation(1., cutout=0.)(spot, generator())[:, 0]
+        weight = picture - picture.flatten(1).median(1).values[:, None, None]  # brightness and contrast do not matter
+        weight = weight * (along[None] ** 2 + along[:, None] ** 2 < 30 ** 2)  # nor what is mirrored at the border
+        return torch.stack([(weight * along).sum((1, 2)), (weight * along[:, None]).sum((1, 2))], 1) / weight.sum(
+            (1, 2))[:, None]
+
+    outwards = torch.stack([moved(12, 0), moved(0, 12)], 2) / 12
+    inwards = torch.linalg.inv(outwards)  # from the picture's positions to the image's: turn, shear and zoom
+    angle = torch.atan2(inwards[:, 1, 0], inwards[:, 0, 0])
+    zoom = inwards[:, :, 0].norm(dim=1)
+    shear = (inwards[:, 0, 1] * angle.cos() + inwards[:, 1, 1] * angle.sin()) / zoom
+    for values, reach in ((angle, torch.pi / 6), (zoom.log(), 0.35), (shear, 0.3)):
+        assert (values.abs() < 0.01).float().mean() == pytest.approx(0.5, abs=0.06)
+        assert values.abs().max() == pytest.approx(reach, rel=0.06)
+        assert values.mean() == pytest.approx(0, abs=0.06 * reach)
+
+
 def test_cutout_is_a_square() -> None:
     x = torch.ones(200, 3, 20, 20)
     hole = StrongAugmentation(strength=0., cutout=0.5)(x, generator()) == 0

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from scae_zoo.cli import main
+from scae_zoo.training import sample_images
 
 from .random_kills import ROOT, write_images
 
@@ -56,6 +58,18 @@ def test_two_processes_train_as_one(tmp_path: Path, capsys: pytest.CaptureFixtur
             assert (two[key] - one[key]).norm() < 0.01 * one[key].norm()
 
 
+def test_probes_in_two_processes_train_as_one(tmp_path: Path) -> None:
+    """Their norms are others than the encoder's."""
+    sample_images.write_classes(tmp_path / 'images', 20, 24, ('a', 'b', 'c'))
+    args = ['probe', 'scae_springenberg9.dae_cifar10', '--data', str(tmp_path / 'images'), '-o']
+    options = '--device cpu --size 20 --crop 20 --batch-size 8 --epochs 2 --width 4 --lr 1e-3'
+    result = torchrun(*args, str(tmp_path / 'two'), *options.split())
+    assert result.returncode == 0, result.stderr
+    assert main([*args, str(tmp_path / 'one'), *options.split()]) == 0
+    run = 'scae_springenberg9.dae_cifar10'
+    assert losses(tmp_path / 'two' / run) == pytest.approx(losses(tmp_path / 'one' / run), rel=0.003)
+
+
 def test_all_see_the_end_of_the_run_that_they_waited_for(tmp_path: Path) -> None:
     """The main process alone waits for another recipe that trains in the same folder."""
     command = [str(ROOT / 'recipes' / 'cifar10_4k_labels.py'), '--budget', 'smoke', '--device', 'cpu', '--rows',
@@ -66,16 +80,26 @@ def test_all_see_the_end_of_the_run_that_they_waited_for(tmp_path: Path) -> None
     run, = tmp_path.glob('out/*-seed0')
     made, = run.glob('scae*')
     made.rename(tmp_path / 'made')
-    with FileLock(run / '.lock'):
-        second = subprocess.Popen([*TORCHRUN, *command], env=environment, stdout=subprocess.PIPE,
-                                  stderr=subprocess.PIPE, text=True)
-        with pytest.raises(subprocess.TimeoutExpired):
-            second.wait(20)  # both have come to the folder
-        (tmp_path / 'made').rename(made)
+    log = tmp_path / 'stderr'
+    with log.open('w') as stderr, FileLock(run / '.lock'):
+        second = subprocess.Popen(
+            [*TORCHRUN, *command], env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        try:
+            end = time.monotonic() + 120
+            while 'another process trains here; waiting' not in log.read_text():
+                assert second.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.1)
+            time.sleep(2)  # the other process waits too, for the first one
+            assert second.poll() is None, log.read_text()
+            (tmp_path / 'made').rename(made)
+        except BaseException:
+            second.kill()
+            raise
     try:
-        output, errors = second.communicate(timeout=120)
+        output, _ = second.communicate(timeout=120)
     finally:
         second.kill()
-    assert second.returncode == 0, errors
+    assert second.returncode == 0, log.read_text()
     assert '| no pre-training | ' in output
     assert 'epoch 1' not in output

@@ -98,6 +98,11 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
     assert '| today | ' in result.stdout
     assert '| today, self-training | ' in result.stdout
     recipe = student.parent / 'recipe.yaml'
+    as_made = recipe.read_text()
+    recipe.write_text(re.sub(r'and(\s+)0.8(\s+)of', r'and\g<1>0.6\g<2>of', as_made))
+    assert recipe.read_text() != as_made
+    assert '| today, self-training | ' not in run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'today').stdout
+    recipe.write_text(as_made)
     recipe.write_text(recipe.read_text().replace(runs[1]['data'][-16:], '0123456789abcdef'))
     result = run('cifar10_4k_labels', tmp_path / 'out', '--rows', 'today')
     assert '| today | ' in result.stdout
@@ -208,6 +213,19 @@ def test_other_images_to_pretrain_on(tmp_path: Path) -> None:
     recipe = (folder / 'recipe.yaml').read_text()
     assert 'images: 12\n' in recipe
     assert f'--unlabelled {tmp_path / "unlabelled"}' in recipe.replace('\n ', '')
+    sample_images.write_classes(tmp_path / 'others', 40, 12, ('a', 'b', 'c', 'd'))
+    result = run('voc2007_classification', tmp_path / 'out', '--data-dir', str(tmp_path / 'voc'),
+                 '--unlabelled', str(tmp_path / 'others'), '--rows', 'random-gaussian')
+    assert list(json.loads((tmp_path / 'out' / 'results.json').read_text())) == ['random Gaussian']
+
+
+def test_what_is_not_imagenet_does_not_ship(tmp_path: Path) -> None:
+    sample_images.write_multi_label(tmp_path / 'voc2007', 40, 24, VOC_CLASSES)
+    sample_images.write_classes(tmp_path / 'unlabelled', 40, 12, ('a', 'b', 'c'))
+    result = run('voc2007_classification', tmp_path / 'out', '--data-dir', str(tmp_path / 'voc2007'), '--unlabelled',
+                 str(tmp_path / 'unlabelled'), '--rows', 'pre-training', '--budget', 'cpu', '--ship')
+    assert result.returncode == 1
+    assert f'--ship: {tmp_path / "unlabelled"} is not known to be ImageNet' in result.stderr
 
 
 def test_data_of_the_users_own(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The training loop: what it returns, how it goes on, and when it stops."""
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,12 @@ from torch.utils._pytree import tree_leaves
 
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.training.augmentation import RandomCrop
-from scae_zoo.training.data import Batches, ImageSet, normalize
+from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
 from scae_zoo.training.distributed import World
 from scae_zoo.training.loop import fit
 from scae_zoo.training.run_folder import RunFolder, TrainingError
 from scae_zoo.training.settings import Optimization
-from scae_zoo.training.tasks import classification_task
+from scae_zoo.training.tasks import SegmentationTask, classification_task
 
 from .random_kills import random_kills
 
@@ -170,6 +171,36 @@ def test_accumulated_parts_add_up(tmp_path: Path) -> None:
     for before, a, *others in zip(*(m.parameters() for m in (start, whole, parts, uneven)), strict=True):
         for b in others:
             assert (a - b).norm() <= 1e-4 * (a - before).norm()
+
+
+@pytest.mark.parametrize('kind', ['masks', 'many labels'])
+def test_parts_weigh_what_is_counted_in_them(tmp_path: Path, kind: str) -> None:
+    """The first image has little of it, the second nothing: split up, the batch teaches the same."""
+    pixels = torch.randint(256, (4, 3, 17, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if kind == 'masks':
+        targets = (pixels[:, 0] > 128).byte()
+        targets[0, 2:], targets[1] = 255, 255
+        layers = [torch.nn.Conv2d(3, 2, 1)]
+    else:
+        targets = torch.tensor([[1., -1, -1], [-1, -1, -1], [0, 1, 0], [1, 1, 1]])
+        layers = [torch.nn.Flatten(), torch.nn.Linear(3 * 17 * 17, 3)]
+    world = World(0, 1, torch.device('cpu'))
+    ends = []
+    for parts in (1, 2, 4):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(*copy.deepcopy(layers))
+        settings = Optimization(epochs=2, batch_size=4, accumulate=parts, opt='sgd', lr=0.1, flip=False)
+        batches = Batches(ImageSet(pixels, targets, ('a', 'b', 'c')), settings, RandomCrop(17, flip=False),
+                          Plain(HALF, HALF), world)
+        task = SegmentationTask(model, world.device) if kind == 'masks' else classification_task(
+            model, True, world.device)
+        run = RunFolder(tmp_path / str(parts), {})
+        with run.held():
+            trained = fit(task, batches, settings, run, world)
+        assert not torch.equal(trained[-1].weight, layers[-1].weight)
+        ends.append((trained.state_dict(), run.load_state()[1]['history'][-1]['loss']))
+    for end in ends[1:]:
+        torch.testing.assert_close(end, ends[0])
 
 
 def test_frozen_blocks_stay(tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import yaml
 
-from ..checkpoints import ENCODER, Checkpoint, open_folder
+from ..checkpoints import Checkpoint, open_folder
 from .data import ImageSet
 from .experiment import Experiment, headline
 from .finetuning import FineTuning
 from .plots import Curve, plot_curves
 from .pretraining import Pretraining
 from .runs import identity
+from .self_training import identity as pseudo_identity
+from .self_training import pseudo_labelled
 
 
 class Arm(NamedTuple):
@@ -46,6 +48,18 @@ class Arm(NamedTuple):
         return f'{self.run}-seed{seed}'
 
 
+class SelfTraining(NamedTuple):
+    """What the arms with a teacher learn from besides.
+
+    Args:
+        unlabelled: The images for a seed that have no labels.
+        share: Of the images that the teacher puts into one class, the share that is taken, the surest.
+    """
+
+    unlabelled: Callable[[int], ImageSet]
+    share: float
+
+
 def chosen(arms: Sequence[Arm], e: Experiment) -> list[Arm]:
     """Those of ``--rows``, or all. The recipes ask before they load anything, so that a wrong row costs no time.
 
@@ -69,7 +83,7 @@ def compare(
         test: ImageSet,
         *,
         unlabelled_data: str | None = None,
-        self_labelled: Callable[[int, Checkpoint], ImageSet] | None = None,
+        self_training: SelfTraining | None = None,
         curves: bool = False,
 ) -> list[Checkpoint]:
     """A table: each arm is pre-trained once and fine-tuned with each seed's labels. It has the rows and seeds of
@@ -84,7 +98,7 @@ def compare(
         labelled: The labelled images for a seed.
         test: What the figures are measured on.
         unlabelled_data: What they are called, where they are not the recipe's own.
-        self_labelled: The images for a seed and a teacher, for arms that have one.
+        self_training: For arms that have a teacher.
         curves: Measure on ``test`` during fine-tuning as well, which decides nothing, and draw ``curves.png``.
 
     Returns:
@@ -103,19 +117,31 @@ def compare(
             autoencoders[source.name] = source
         images = labelled(seed)
         if arm.teacher is not None:
-            assert self_labelled is not None
-            images = self_labelled(seed, train(arm.teacher, seed))
+            assert self_training is not None
+            teacher = train(arm.teacher, seed)
+            others = self_training.unlabelled(seed)
+            images = pseudo_labelled(teacher, images, others, self_training.share, e.world.device)
         return e.finetune(name, source, images, settings(arm, seed), test, arm.run_of(seed), test if curves else None)
+
+    def is_ours(arm: Arm, seed: int, checkpoint: Checkpoint) -> bool:
+        """Whether that is what this start would make."""
+        data = labelled(seed).identity
+        if arm.teacher is not None:
+            assert self_training is not None
+            teacher = e.out / arm.teacher.run_of(seed) / name
+            if not teacher.is_dir() or not is_ours(arm.teacher, seed, open_folder(teacher)):
+                return False
+            data = pseudo_identity(
+                open_folder(teacher), labelled(seed), self_training.unlabelled(seed), self_training.share)
+        return _has_recorded(checkpoint, {
+            **dataclasses.asdict(settings(arm, seed)), 'data': data, 'test': test.identity,
+            'from': _source_of(e, arm, architecture, unlabelled)})
 
     made = [(arm, train(arm, seed)) for arm in chosen(arms, e) for seed in e.seeds]
     drawn: dict[str, list[Curve]] = {}
     for arm in arms:
         for seed, checkpoint in _finished(e, arm, name):
-            recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
-            expected = {**dataclasses.asdict(settings(arm, seed)), 'from': _source_of(e, arm, architecture),
-                        'test': test.identity}
-            of_the_data = _is_data_of(e, arm, name, seed, labelled(seed), recorded['data'])
-            if of_the_data and all(recorded.get(key) == value for key, value in expected.items()):
+            if is_ours(arm, seed, checkpoint):
                 e.add(arm.row, seed, headline(checkpoint))
                 if curves:
                     drawn.setdefault(arm.row, []).append(_curve(checkpoint))
@@ -134,22 +160,22 @@ def _finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpo
             yield int(seed), open_folder(folder)
 
 
-def _source_of(e: Experiment, arm: Arm, architecture: str) -> dict[str, Any] | None:
-    """Name and weights of the auto-encoder that an arm's networks start from; None where there is none."""
+def _source_of(e: Experiment, arm: Arm, architecture: str, unlabelled: ImageSet) -> dict[str, Any] | None:
+    """Name and weights of the auto-encoder that an arm's networks start from; None where there is none that was
+    pre-trained so, on these images."""
     source = arm.pretraining
     if isinstance(source, Pretraining):
         name = f'{architecture}.{arm.tag}'
+        expected = {**dataclasses.asdict(source), 'data': unlabelled.identity}
         source = open_folder(e.out / name / name) if (e.out / name / name).is_dir() else None
+        if source is None or not _has_recorded(source, expected):
+            return None
     return None if source is None else identity(source)
 
 
-def _is_data_of(e: Experiment, arm: Arm, name: str, seed: int, labelled: ImageSet, recorded: str) -> bool:
-    """Whether a run's data is this labelled set, with what the arm's present teacher has named, where it has one."""
-    if arm.teacher is None:
-        return recorded == labelled.identity
-    teacher = e.out / arm.teacher.run_of(seed) / name
-    return teacher.is_dir() and recorded.startswith(f'{labelled.identity} and ') and recorded.endswith(
-        f'by {name} {open_folder(teacher).sha256(ENCODER)[:16]}')
+def _has_recorded(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> bool:
+    recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
+    return all(recorded.get(key) == value for key, value in expected.items())
 
 
 def _curve(checkpoint: Checkpoint) -> Curve:

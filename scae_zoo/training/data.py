@@ -152,7 +152,7 @@ class BaseBatches(ABC):
             raise ValueError(f'{images} images are not enough for {world.size} processes')
         if batch_size % world.size:
             raise ValueError(f'--batch-size {batch_size} cannot be split over {world.size} processes')
-        if crop.size > min(height, width) + 2 * crop.pad:
+        if crop.size > min(height, width):
             raise ValueError(f'crops of {crop.size} pixels do not fit into images of {height}x{width}')
         self.total, self.batch_size = images, batch_size
         self.crop, self.prepare, self.seed = crop, prepare, settings.seed

@@ -78,25 +78,45 @@ def _mean(value: torch.Tensor) -> torch.Tensor:
     return value / dist.get_world_size()
 
 
-class _CpuSyncBatchNormAct2d(BatchNormAct2d):
-    """Batch norm whose statistics in training are those of all processes, each with as many images."""
+def _normalised(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """Batch norm with the statistics of all processes, each with as many images."""
+    others = [dim for dim in range(x.ndim) if dim != 1]
 
+    def along(channels: torch.Tensor) -> torch.Tensor:
+        return channels.view(-1, *[1] * (x.ndim - 2))
+
+    values = x.float()
+    mean = cast(torch.Tensor, _MeanOverProcesses.apply(values.mean(others)))
+    centred = values - along(mean)
+    var = cast(torch.Tensor, _MeanOverProcesses.apply(centred.square().mean(others)))
+    with torch.no_grad():
+        statistics = dict(norm.named_buffers(recurse=False))
+        statistics['num_batches_tracked'] += 1
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        momentum = cast(float, norm.momentum)
+        statistics['running_mean'].lerp_(mean, momentum)
+        statistics['running_var'].lerp_(var * (count / max(count - 1, 1)), momentum)
+    normed = centred * along(torch.rsqrt(var + norm.eps))
+    return (normed * along(norm.weight) + along(norm.bias) if norm.affine else normed).to(x.dtype)
+
+
+class _CpuSyncBatchNormAct2d(BatchNormAct2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not self.training:
-            return super().forward(x)
-        values = x.float()
-        mean = cast(torch.Tensor, _MeanOverProcesses.apply(values.mean((0, 2, 3))))
-        centred = values - mean[:, None, None]
-        var = cast(torch.Tensor, _MeanOverProcesses.apply(centred.square().mean((0, 2, 3))))
-        with torch.no_grad():
-            statistics = dict(self.named_buffers(recurse=False))
-            statistics['num_batches_tracked'] += 1
-            count = x.numel() // x.shape[1] * dist.get_world_size()
-            momentum = cast(float, self.momentum)
-            statistics['running_mean'].lerp_(mean, momentum)
-            statistics['running_var'].lerp_(var * (count / max(count - 1, 1)), momentum)
-        scale = (self.weight * torch.rsqrt(var + self.eps))[:, None, None]
-        return self.act(self.drop((centred * scale + self.bias[:, None, None]).to(x.dtype)))
+        return self.act(self.drop(_normalised(self, x))) if self.training else super().forward(x)
+
+
+class _CpuSyncBatchNorm1d(nn.BatchNorm1d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _normalised(self, x) if self.training else super().forward(x)
+
+
+class _CpuSyncBatchNorm2d(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _normalised(self, x) if self.training else super().forward(x)
+
+
+_CPU_SYNC: dict[type[nn.Module], type[nn.Module]] = {
+    BatchNormAct2d: _CpuSyncBatchNormAct2d, nn.BatchNorm1d: _CpuSyncBatchNorm1d, nn.BatchNorm2d: _CpuSyncBatchNorm2d}
 
 
 def synchronise_batch_norm(module: nn.Module, device: torch.device) -> nn.Module:
@@ -104,6 +124,6 @@ def synchronise_batch_norm(module: nn.Module, device: torch.device) -> nn.Module
     if device.type == 'cuda':
         return convert_sync_batchnorm(module)
     for child in module.modules():
-        if type(child) is BatchNormAct2d:
-            child.__class__ = _CpuSyncBatchNormAct2d
+        if type(child) in _CPU_SYNC:
+            child.__class__ = _CPU_SYNC[type(child)]
     return module

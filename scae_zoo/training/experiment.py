@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 from filelock import FileLock
+from timm.data import ImageNetInfo
 
 from ..checkpoint_writing import copy, update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
@@ -108,7 +109,15 @@ class Experiment:
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
                  data: str | None = None) -> Checkpoint:
         """Pre-train in a sub-folder of that name, or take what an earlier start of the recipe made there; ``data``
-        names the images, where they are not the recipe's own."""
+        names the images, where they are not the recipe's own.
+
+        Raises:
+            ValueError: What ships would not be trained on ImageNet, whose name it has.
+        """
+        if self.args.ship and data is not None and not 0 < len(images.classes) == len(
+                set(images.classes) & set(ImageNetInfo().label_names())):
+            raise ValueError(f'--ship: {data} is not known to be ImageNet, whose name the checkpoints have: its images '
+                             'are not in folders named by WordNet id')
         return pretrain(name, images, settings, self.options(name, data), test)
 
     def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,

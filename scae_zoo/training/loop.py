@@ -18,6 +18,7 @@ from .muon import muon_for
 from .precision import autocast
 from .run_folder import RunFolder, TrainingError
 from .settings import Optimization
+from .tasks import counted
 
 SAVE_SECONDS = 60.
 MILESTONES = 0.5, 0.75  # shares of the run at which the multistep schedule divides the learning rate by 10
@@ -150,10 +151,11 @@ class _Loop:
         self.scheduler.step_update(self.step)
         parts = self.settings.accumulate
         pairs = list(zip(images.chunk(parts), target.chunk(parts), strict=True))  # fewer than asked for, if few images
+        total = counted(target).clamp(min=1)
         for i, (x, y) in enumerate(pairs):
             with contextlib.nullcontext() if i == len(pairs) - 1 else self.task.no_sync():
                 with autocast(self.world.device):
-                    loss = self.task(x, y)['loss'] * (len(x) / len(images))
+                    loss = self.task(x, y)['loss'] * (counted(y) / total)
                 loss.backward()
             self.loss += self.world.mean(loss.detach())
         if self.settings.clip_grad is not None:

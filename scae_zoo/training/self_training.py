@@ -11,6 +11,12 @@ from .evaluation import logits
 from .precision import autocast
 
 
+def identity(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSet, share: float) -> str:
+    """That of what ``pseudo_labelled`` gives."""
+    return (f'{labelled.identity} and {share:g} of {unlabelled.identity} '
+            f'by {teacher.name} {teacher.sha256(ENCODER)[:16]}')
+
+
 def pseudo_labelled(
         teacher: Checkpoint,
         labelled: ImageSet,
@@ -54,6 +60,5 @@ def pseudo_labelled(
         labelled,
         images=torch.cat([labelled.images, unlabelled.images[chosen]]),
         targets=torch.cat([labelled.targets, named[chosen]]),
-        identity=f'{labelled.identity} and {share:g} of {unlabelled.identity} '
-                 f'by {teacher.name} {teacher.sha256(ENCODER)[:16]}',
+        identity=identity(teacher, labelled, unlabelled, share),
         description=f'{len(labelled):,} labelled images and {len(chosen):,} that an earlier classifier named')

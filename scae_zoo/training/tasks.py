@@ -28,6 +28,13 @@ def multi_label_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     return (loss * counted).sum() / counted.sum().clamp(min=1)
 
 
+def counted(target: torch.Tensor) -> torch.Tensor:
+    """How many values the loss of these targets is a mean of: pixels of masks but 255, labels but -1, else images."""
+    if target.dtype == torch.uint8 and target.ndim == 3:
+        return (target != IGNORED).sum()
+    return (target >= 0).sum() if target.ndim == 2 else torch.tensor(len(target))
+
+
 class DenoisingTask(ClassificationTask):
     """Reconstruct N x C x H x W clean images (``target``) from corrupted ones (``input``)."""
 

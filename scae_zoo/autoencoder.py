@@ -1,7 +1,7 @@
 """The auto-encoder: encoder, decoder and the shortcuts between them."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import timm
@@ -25,6 +25,8 @@ class Scae(nn.Module):
         decoder: Its mirror; ``decoder.shortcuts`` says whether the raw conv outputs and the image itself are added.
     """
 
+    __jit_unused_properties__ = ['pretrained_cfg']
+
     def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
         super().__init__()
         self.encoder = encoder
@@ -37,9 +39,8 @@ class Scae(nn.Module):
 
     def decode(self, features: torch.Tensor, raw: Sequence[torch.Tensor]) -> torch.Tensor:
         """The reconstruction, from both results of ``encode``."""
-        image = raw[0]
-        x = self.decoder.head(self.decoder.forward_features(features, raw), image)
-        return x + image if self.decoder.shortcuts else x
+        x = self.decoder(features, raw)
+        return x + raw[0] if self.decoder.shortcuts else x
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.decode(*self.encode(x))
@@ -47,6 +48,12 @@ class Scae(nn.Module):
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.encoder.set_grad_checkpointing(enable)
+        self.decoder.grad_checkpointing = enable
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """The encoder's, for ``timm.data.resolve_model_data_config``."""
+        return self.encoder.pretrained_cfg
 
 
 def link_shortcuts(encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
@@ -80,7 +87,9 @@ def create_autoencoder(
     Raises:
         CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
         ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
+        TypeError: There is no such argument; an auto-encoder has no classes.
     """
+    check_arguments(kwargs)
     architecture = known_architecture(name)
     checkpoint = find(name, weights, 'autoencoder', cache_dir) if pretrained or weights else None
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
@@ -88,6 +97,14 @@ def create_autoencoder(
     if checkpoint is not None:
         decoder.load_state_dict(adapt_image_channels(decoder_tensors(checkpoint, **kwargs), in_chans))
     return Scae(encoder, decoder)
+
+
+def check_arguments(kwargs: Mapping[str, Any]) -> None:
+    """Refuse what no network of two halves can be made with."""
+    unknown = sorted(kwargs.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
+    if unknown:
+        raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
+                        'norm_layer, device and dtype')
 
 
 def known_architecture(name: str) -> str:
@@ -118,8 +135,15 @@ def create_halves(
         **kwargs: Any,
 ) -> tuple[ScaeEncoder, ScaeDecoder]:
     """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it."""
+    kwargs = _layers(checkpoint) | kwargs
     decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
     return create_encoder(architecture, checkpoint, num_classes=0, in_chans=in_chans, **kwargs), decoder
+
+
+def _layers(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """The activation and norm that a checkpoint was made with, where they are not the usual ones."""
+    args = checkpoint.model_args if checkpoint else {}
+    return {key: args[key] for key in ('act_layer', 'norm_layer') if key in args}
 
 
 def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: Any) -> ScaeEncoder:
@@ -127,6 +151,7 @@ def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: A
     else with timm's configuration of the untrained network, not that of the architecture's default checkpoint."""
     source: dict[str, Any] = {'pretrained_cfg': 'untrained'}
     if checkpoint is not None:
+        kwargs = checkpoint.model_args | kwargs
         source = dict(
             pretrained=True,
             pretrained_cfg=checkpoint.pretrained_cfg,
@@ -142,7 +167,7 @@ def decoder_tensors(checkpoint: Checkpoint, **kwargs: Any) -> dict[str, torch.Te
     described = checkpoint.config['decoder']
     decoder = ScaeDecoder(
         ARCHITECTURES[checkpoint.architecture], checkpoint.in_chans, described['num_classes'], described['shortcuts'],
-        **{**kwargs, 'device': 'meta'})
+        **{**_layers(checkpoint), **kwargs, 'device': 'meta'})
     tensors = checkpoint.tensors(DECODER)
     fault = misfit(shapes(tensors), shapes(decoder.state_dict()))
     if fault:

@@ -143,6 +143,14 @@ class Checkpoint:
                                             'network can have')
         return found
 
+    @cached_property
+    def model_args(self) -> dict[str, Any]:
+        """timm's arguments that the network was made with, such as another activation, where they are recorded."""
+        args = self.config.get('model_args') or {}
+        if not isinstance(args, dict):
+            raise self.error('config.json', 'model_args are no JSON object')
+        return args
+
     @property
     def in_chans(self) -> int:
         """Channels of the images that the network was made for."""

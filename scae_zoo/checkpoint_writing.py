@@ -116,7 +116,7 @@ def copy(checkpoint: Checkpoint, root: str | Path) -> None:
 def update_manifest(root: str | Path = WEIGHTS) -> None:
     """Rewrite the package's ``manifest.json`` from the folders beside it; keeps the marks.
 
-    ``wheel``: the folder is in the wheel; ``hub``: it is on the Hub; ``default``: it goes first of its architecture.
+    ``hub``: it is on the Hub; ``default``: it goes first of its architecture.
     """
     path = Path(root) / 'manifest.json'
     old = json.loads(path.read_text()) if path.is_file() else {}
@@ -124,7 +124,7 @@ def update_manifest(root: str | Path = WEIGHTS) -> None:
     for folder in sorted(p.parent for p in Path(root).glob('*/manifest.json')):
         checkpoint = open_folder(folder)
         marks = {key: old.get(folder.name, {}).get(key, mark)
-                 for key, mark in (('wheel', True), ('hub', False), ('default', False))}
+                 for key, mark in (('hub', False), ('default', False))}
         new[folder.name] = {
             'kind': checkpoint.kind, **marks, 'recipe': checkpoint.recipe, 'files': dict(checkpoint.files)}
     partial = path.with_suffix('.partial')

@@ -19,7 +19,7 @@ from huggingface_hub import hf_hub_download
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from timm.models._builder import resolve_pretrained_cfg
 
-from .checkpoint_folder import ENCODER, ENVIRONMENT, Checkpoint, CheckpointError, lists_files, open_folder
+from .checkpoint_folder import ENCODER, ENVIRONMENT, RUN, Checkpoint, CheckpointError, lists_files, open_folder
 
 WEIGHTS = Path(__file__).parent / 'weights'
 HUB_ORG = 'scae-zoo'
@@ -59,8 +59,8 @@ def names() -> list[str]:
 
 
 def _own_folder() -> Path | None:
-    value = os.environ.get(ENVIRONMENT)
-    return Path(value).expanduser() if value else None
+    folder = os.path.expanduser(os.environ.get(ENVIRONMENT, ''))
+    return Path(folder) if os.path.isdir(folder) else None
 
 
 def _open_own(name: str) -> Checkpoint | None:
@@ -110,8 +110,12 @@ def _by_priority() -> dict[str, str]:
         item[0] not in manifest, not manifest.get(item[0], {}).get('default'), KINDS.index(item[1]), item[0])))
 
 
-def pretrained_cfgs() -> dict[str, PretrainedCfg]:
-    """timm's configuration of every classifier and auto-encoder, an architecture's default first."""
+def pretrained_cfgs(untrained: Mapping[str, Mapping[str, Any]]) -> dict[str, PretrainedCfg]:
+    """timm's configuration of every classifier and auto-encoder, an architecture's default first.
+
+    Args:
+        untrained: That of each architecture, for checkpoints that are not at hand: on the Hub, or damaged.
+    """
     manifest, cfgs = _manifest(), {}
     for name, kind in _by_priority().items():
         if kind not in ('classifier', 'autoencoder'):
@@ -121,10 +125,16 @@ def pretrained_cfgs() -> dict[str, PretrainedCfg]:
             own = _open_own(name)
             cfg = (own or _listed(name, WEIGHTS / name, manifest[name])).pretrained_cfg
         except CheckpointError:  # loading it says what is wrong; importing this package must go on
-            cfg = PretrainedCfg()
+            cfg = PretrainedCfg(**untrained[split_name(name)[0]])
         source = {'file': cfg.file} if own else _source(name)
         cfgs[name] = dataclasses.replace(cfg, file=source.get('file'), hf_hub_id=source.get('hf_hub_id'))
     return cfgs
+
+
+def means_a_folder(text: str) -> bool:
+    """Whether that is a path, not a name: a folder that happens to be called like a checkpoint is not meant."""
+    path = Path(text).expanduser()
+    return os.sep in text or path.is_file() or any((path / file).is_file() for file in ('config.json', RUN))
 
 
 def find(
@@ -146,7 +156,7 @@ def find(
     """
     architecture, tag = split_name(name)
     given = os.fspath(weights_or_tag or '')
-    if isinstance(weights_or_tag, os.PathLike) or os.sep in given or (given and Path(given).expanduser().exists()):
+    if isinstance(weights_or_tag, os.PathLike) or means_a_folder(given):
         checkpoint = open_folder(given)
     else:
         checkpoint = _find_by_name(architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
@@ -160,6 +170,8 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
     same = [name for name in every if split_name(name)[0] == architecture]
     there_are = f'there are {", ".join(same or every)}' if every else (
         'there are none; train one with a recipe, or give weights=PATH')
+    if kind == 'segmenter':
+        there_are += '; pretrained=False makes one that is still to be trained'
     if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
         raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {there_are}')
     name = f'{architecture}.{tag}' if tag else same[0]
@@ -182,8 +194,9 @@ def _from_hub(repo: str, file: str, revision: str | None, cache_dir: str | None,
     try:
         return Path(hf_hub_download(repo, file, revision=revision, cache_dir=cache_dir))
     except Exception as error:  # the Hub's client raises those of its HTTP library, of the system and of its own
+        fault = str(error).partition('\n')[0]
         raise CheckpointError(
-            f'{repo}: no {file} could be downloaded ({type(error).__name__}: {str(error).splitlines()[0]}). Ways out: '
+            f'{repo}: no {file} could be downloaded ({type(error).__name__}: {fault}). Ways out: '
             f'try again with the network on; give a local folder (weights=PATH, or ${ENVIRONMENT}){again}') from error
 
 

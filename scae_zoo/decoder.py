@@ -6,6 +6,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import get_norm_act_layer
+from torch.utils.checkpoint import checkpoint
 
 from .models.scae import ConvSpec, fuse_conv_norm, init_weights
 
@@ -91,6 +92,7 @@ class ScaeDecoder(nn.Module):
     ) -> None:
         dd = {'device': device, 'dtype': dtype}
         super().__init__()
+        self.grad_checkpointing = False
         self.shortcuts = shortcuts
         self.num_classes = num_classes
         norm_act_layer = get_norm_act_layer(norm_layer, act_layer)
@@ -114,5 +116,12 @@ class ScaeDecoder(nn.Module):
             raw: z_0 … z_{N-1} (``ScaeEncoder.forward_shortcuts``); without shortcuts only their sizes are read.
         """
         for block, z in zip(self.blocks, reversed(raw[1:]), strict=True):
-            features = block(features, z)
+            features = checkpoint(block, features, z, use_reentrant=False) if self.grad_checkpointing else block(
+                features, z)
         return features
+
+    def forward(self, features: torch.Tensor, raw: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The last layer's output, from what ``forward_features`` takes: an image, to which the one that went in is not
+        added yet, or logits of z_1's size."""
+        x = self.forward_features(features, raw)
+        return self.head(x, raw[0]) if self.num_classes is None else self.head(x)

@@ -23,7 +23,8 @@ def open_rgb(path: str | Path) -> np.ndarray:
         ImageError: The file is missing, no image, truncated, or too large to be decoded safely.
     """
     try:
-        with Image.open(path) as image:
+        # not by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
+        with open(path, 'rb') as file, Image.open(file) as image:
             image.load()
             image = ImageOps.exif_transpose(image)
         return to_rgb(image)

@@ -7,7 +7,14 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from .autoencoder import agreed_shortcuts, create_halves, decoder_tensors, known_architecture, link_shortcuts
+from .autoencoder import (
+    agreed_shortcuts,
+    check_arguments,
+    create_halves,
+    decoder_tensors,
+    known_architecture,
+    link_shortcuts,
+)
 from .checkpoints import find
 from .decoder import ScaeDecoder
 from .models.scae import ScaeEncoder
@@ -22,6 +29,8 @@ class ScaeSegmenter(nn.Module):
     had stride 2, the logits are up-sampled to the image's size bilinearly.
     """
 
+    __jit_unused_properties__ = ['pretrained_cfg']
+
     def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
         super().__init__()
         self.encoder = encoder
@@ -31,7 +40,7 @@ class ScaeSegmenter(nn.Module):
         link_shortcuts(encoder, decoder)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        logits = self.decoder.head(self.decoder.forward_features(*self.encoder.forward_shortcuts(x)))
+        logits = self.decoder(*self.encoder.forward_shortcuts(x))
         if self.upsample:
             logits = F.interpolate(logits, size=x.shape[-2:], mode='bilinear', align_corners=False)
         return logits
@@ -39,6 +48,12 @@ class ScaeSegmenter(nn.Module):
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.encoder.set_grad_checkpointing(enable)
+        self.decoder.grad_checkpointing = enable
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        """The encoder's, for ``timm.data.resolve_model_data_config``."""
+        return self.encoder.pretrained_cfg
 
 
 def create_segmenter(
@@ -74,6 +89,7 @@ def create_segmenter(
         ValueError: The architecture or ``init`` is unknown, ``num_classes`` is missing or not positive, ``shortcuts``
             contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
     """
+    check_arguments(kwargs)
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
     if num_classes is None and not pretrained:

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from timm.models import reparameterize_model
 from torch import nn
 
-from scae_zoo import Scae, ScaeEncoder, create_autoencoder
+from scae_zoo import Scae, ScaeEncoder, create_autoencoder, create_segmenter
 from scae_zoo.decoder import ScaeDecoder
 from scae_zoo.models import scae
 
-from .conftest import ARCHITECTURES, assert_same, randomize
+from .conftest import ARCHITECTURES, SHIPPED, assert_same, randomize
 
 SIZES = [(height, width) for height in range(17, 98) for width in (17, 32, 97)]
 
@@ -187,6 +187,51 @@ def test_training_reaches_every_parameter_also_with_checkpointing(name: str) -> 
     for plain, checkpointed in zip(*gradients, strict=True):
         torch.testing.assert_close(checkpointed, plain)
     assert all(g.abs().sum() > 0 for g in gradients[0])
+
+
+def test_checkpointing_saves_memory_in_both_halves() -> None:
+    """Of what a forward pass keeps for the backward pass."""
+    def kept(model: torch.nn.Module, x: torch.Tensor) -> int:
+        memory: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor) -> torch.Tensor:
+            memory[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            result = model(x)
+        del result
+        return sum(memory.values())
+
+    x = torch.randn(2, 3, 40, 40)
+    for model in (create_autoencoder('scae_springenberg9').train(),
+                  create_segmenter('scae_springenberg9', 3, init='random').train()):
+        plain = kept(model, x)
+        model.encoder.set_grad_checkpointing()
+        half = kept(model, x)
+        model.set_grad_checkpointing()
+        assert kept(model, x) < half - 0.5 * (plain - half) < half < plain
+
+
+def test_timm_finds_the_configuration() -> None:
+    for model in (create_autoencoder(SHIPPED, pretrained=True),
+                  create_segmenter('scae_springenberg9', 3, weights='dae_cifar10')):
+        config = timm.data.resolve_model_data_config(model)
+        assert config['input_size'] == (3, 29, 29)
+        assert config['mean'] == pytest.approx((0.4914, 0.4822, 0.4465))
+
+
+@pytest.mark.parametrize('pretrained', [False, True])
+def test_there_are_no_classes(pretrained: bool) -> None:
+    with pytest.raises(TypeError, match='num_classes: no such argument'):
+        create_autoencoder('scae_springenberg9', pretrained, num_classes=0)
+
+
+def test_the_decoder_alone() -> None:
+    model = create_autoencoder('scae_springenberg9').eval()
+    x = torch.randn(1, 3, 33, 34)
+    with torch.no_grad():
+        assert torch.equal(model.decoder(*model.encode(x)) + x, model(x))
 
 
 @each_architecture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from scae_zoo import CheckpointError, checkpoints, create_autoencoder, create_segmenter
+from scae_zoo.autoencoder import create_encoder
 from scae_zoo.checkpoint_writing import update_manifest, write
+from scae_zoo.training.runs import find_checkpoint, find_start
 
 from .checkpoint_folders import ARCHITECTURE, NOTES, TAG, same, write_autoencoder
-from .conftest import DEFAULT, SHIPPED
+from .conftest import DEFAULT, SHIPPED, randomize
 
 # -- what is shipped ---------------------------------------------------------------------------------------------------
 
@@ -206,7 +209,7 @@ def test_the_default_is_a_classifier_or_the_one_that_is_marked(
     classifier.pretrained_cfg |= {'num_classes': 2, 'label_names': ['x', 'y'], 'pool_size': (9, 9)}
     write(tmp_path / f'{ARCHITECTURE}.c', classifier, **NOTES)
     update_manifest(tmp_path)
-    cfgs = checkpoints.pretrained_cfgs()
+    cfgs = checkpoints.pretrained_cfgs({ARCHITECTURE: {}})
     assert list(cfgs) == [f'{ARCHITECTURE}.c', f'{ARCHITECTURE}.a']
     first = cfgs[f'{ARCHITECTURE}.c']
     assert (first.num_classes, first.label_names, first.pool_size) == (2, ('x', 'y'), (9, 9))
@@ -214,7 +217,71 @@ def test_the_default_is_a_classifier_or_the_one_that_is_marked(
     entries[f'{ARCHITECTURE}.a']['default'] = True
     (tmp_path / 'manifest.json').write_text(json.dumps(entries))
     update_manifest(tmp_path)
-    assert list(checkpoints.pretrained_cfgs()) == [f'{ARCHITECTURE}.a', f'{ARCHITECTURE}.c']
+    assert list(checkpoints.pretrained_cfgs({ARCHITECTURE: {}})) == [f'{ARCHITECTURE}.a', f'{ARCHITECTURE}.c']
+
+
+def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    """timm writes it into config.json; also pooling and the like."""
+    encoder = randomize(timm.create_model(
+        f'{ARCHITECTURE}.untrained', act_layer='silu', global_pool='max', num_classes=3))
+    timm.models._hub.save_for_hf(encoder, tmp_path / 'mine', safe_serialization=True)
+    x = torch.randn(2, 3, 29, 29)
+    expected = timm.create_model(f'local-dir:{tmp_path / "mine"}', pretrained=True).eval()(x)
+    assert not torch.allclose(expected, torch.zeros(()))
+    model = create_encoder(ARCHITECTURE, checkpoints.open_folder(tmp_path / 'mine'))
+    torch.testing.assert_close(model.eval()(x), expected)
+    segmenter = create_segmenter(ARCHITECTURE, 2, 'encoder', weights=str(tmp_path / 'mine'))
+    assert isinstance(segmenter.encoder.blocks[0].bn.act, torch.nn.SiLU)
+    model = randomize(write_autoencoder(tmp_path / f'{ARCHITECTURE}.silu', act_layer='silu')).eval()
+    write(tmp_path / f'{ARCHITECTURE}.silu', model.encoder, model.decoder, **NOTES)
+    again = create_autoencoder(ARCHITECTURE, weights=str(tmp_path / f'{ARCHITECTURE}.silu')).eval()
+    assert (again(x) - model(x)).norm() < 0.01 * model(x).norm()  # stored as fp16
+    assert isinstance(again.decoder.blocks[0].bn.act, torch.nn.SiLU)
+
+
+@pytest.mark.parametrize('arguments', [{'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {}])
+def test_what_is_on_the_hub_alone(tmp_path: Path, arguments: dict[str, int]) -> None:
+    """timm is told of it when the package is imported, before its configuration is at hand."""
+    package = Path(shutil.copytree(checkpoints.WEIGHTS.parent, tmp_path / 'scae_zoo'))
+    (package / 'weights' / DEFAULT).rename(tmp_path / 'hub')
+    manifest = package / 'weights' / 'manifest.json'
+    entries = json.loads(manifest.read_text())
+    entries[DEFAULT]['hub'] = True
+    manifest.write_text(json.dumps(entries))
+    code = f'''
+import huggingface_hub, pathlib, timm
+huggingface_hub.hf_hub_download = lambda repo, file, **_: str(pathlib.Path({str(tmp_path / 'hub')!r}) / file)
+import scae_zoo
+assert scae_zoo.__file__.startswith({str(tmp_path)!r})
+model = timm.create_model({DEFAULT!r}, pretrained=True, **{arguments!r})
+assert model.num_classes == {arguments.get('num_classes', 10)}
+assert model.pretrained_cfg['mean'] == (0.4914, 0.4822, 0.4465)
+assert len(model.pretrained_cfg.get('label_names') or ()) == (0 if {arguments.get('num_classes', 10)} == 5 else 10)
+assert timm.create_model({DEFAULT!r}).num_classes == 10
+'''
+    result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
+                            env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize('value', ['~nobody-of-that-name/x', 'x' * 300, 'no/such/folder'])
+def test_a_useless_folder_of_ones_own_stops_nothing(value: str) -> None:
+    result = subprocess.run([sys.executable, '-m', 'scae_zoo', 'list'], capture_output=True, text=True,
+                            env={**os.environ, 'SCAE_ZOO_CHECKPOINTS': value})
+    assert result.returncode == 0, result.stderr
+    assert SHIPPED in result.stdout
+
+
+def test_a_folder_that_is_called_like_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ('dae_cifar10', SHIPPED, ARCHITECTURE):
+        (tmp_path / name).mkdir()
+    for weights in ('dae_cifar10', SHIPPED):
+        assert same(create_autoencoder(ARCHITECTURE, weights=weights), create_autoencoder(SHIPPED, pretrained=True))
+    assert find_checkpoint(ARCHITECTURE).name == DEFAULT
+    assert find_start(ARCHITECTURE).name == find_checkpoint(SHIPPED).name == SHIPPED
+    write_autoencoder(tmp_path / SHIPPED)
+    assert find_checkpoint(SHIPPED).folder == Path(SHIPPED)
 
 
 def test_a_folder_that_others_wrote_loads_too(tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_demo_improves_a_real_photograph(tmp_path: Path, capsys: pytest.CaptureF
         assert picture.width > 3 * 512
 
 
+def test_reconstruct_overwrites_no_input(tmp_path: Path) -> None:
+    """Such as those of an earlier call, when the next one is given *.png."""
+    first, second = tmp_path / 'a.png', tmp_path / 'a_gaussian-25.png'
+    for path, colour in ((first, 'red'), (second, 'blue')):
+        Image.new('RGB', (20, 20), colour).save(path)
+    before = second.read_bytes()
+    assert run('reconstruct', first, second, '-o', tmp_path / 'x' / '..') == 0
+    assert second.read_bytes() == before
+    assert {path.name for path in tmp_path.glob('*.png')} == {
+        'a.png', 'a_gaussian-25.png', 'a_gaussian-25-2.png', 'a_gaussian-25_gaussian-25.png'}
+
+
 def test_reconstruct_writes_three_panels(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'new' / 'folder'
     assert run('reconstruct', photograph, '--noise', 'gaussian:20', '-o', out) == 0

@@ -105,6 +105,9 @@ def test_defaults_and_grey_images(name: str) -> None:
     x = torch.randn(2, 1, 33, 40)
     model = timm.create_model(f'{name}.untrained', in_chans=1).eval()
     assert model(x).shape == (2, 1000 if name == 'scae_vgg16' else 10)
+    again = timm.create_model(name, pretrained=True, in_chans=1, num_classes=0, pretrained_cfg_overlay={
+        'state_dict': {key: value for key, value in model.state_dict().items() if 'head' not in key}, 'num_classes': 0})
+    assert torch.equal(again.blocks[0].conv.weight, model.blocks[0].conv.weight)  # grey as it is
     backbone = timm.create_model(name, num_classes=0, in_chans=1).eval()
     assert isinstance(backbone.get_classifier(), nn.Identity)
     torch.testing.assert_close(backbone(x), backbone.forward_features(x).mean((2, 3)))

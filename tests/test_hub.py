@@ -65,7 +65,15 @@ def test_missing_weights_are_named() -> None:
             load(name)
 
 
-def test_importing_the_package_imports_no_training_code_and_no_network() -> None:
+def test_only_networks_are_listed() -> None:
+    suffixes = ('', '_encoder', '_segmenter')
+    listed = {name for name, value in vars(hubconf).items() if callable(value) and not name.startswith('_')}
+    assert listed == {f'{name}_scae{suffix}' for name in SHORT_NAMES for suffix in suffixes}  # as torch.hub.list has it
+    with pytest.raises(CheckpointError, match='no segmenter of it; .* pretrained=False makes one'):
+        load('springenberg9_scae_segmenter', num_classes=4)
+
+
+def test_importing_the_package_imports_no_training_code() -> None:
     code = ('import sys, scae_zoo; from hubconf import vgg16_scae; '
             'bad = [m for m in sys.modules if m.split(".")[0] in {"recipes", "benchmarks", "tests", "matplotlib"} '
             'or m.startswith("scae_zoo.training")]; sys.exit(str(bad) if bad else 0)')

@@ -72,6 +72,16 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
     assert open_rgb(tmp_path / 'image.jpg').shape == (40, 20, 3)
 
 
+@pytest.mark.parametrize('mode', ['L', 'I;16', 'P', 'RGB', 'RGBA', 'CMYK'])
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw'])
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_upright_tiff(tmp_path: Path, mode: str, compression: str, orientation: int) -> None:
+    image = Image.fromarray(RAMP.astype(np.uint16) * 257) if mode == 'I;16' else Image.fromarray(RAMP).convert(mode)
+    image.save(tmp_path / 'image.tif', compression=compression, tiffinfo={0x0112: orientation})
+    turned = np.rot90(RAMP, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    assert np.abs(open_rgb(tmp_path / 'image.tif')[:, :, 0].astype(int) - turned).max() <= 2
+
+
 def test_damaged_exif_is_named(tmp_path: Path) -> None:
     """The image itself can be decoded; its width, text in place of a number, cannot be put into upright EXIF."""
     entries = b''.join(struct.pack('<HHI4s', *entry) for entry in (

@@ -119,18 +119,18 @@ def _process(model: Scae, noise: str, path: Path, output: Path, seed: int) -> tu
 
 
 def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
-    """A name that no other input of this call has taken: two inputs may share a stem."""
+    """A name that is no input of this call nor what becomes of another one: two inputs may share a stem."""
     path, number = folder / f'{stem}.png', 2
-    while path in taken:
+    while path.resolve() in taken:
         path, number = folder / f'{stem}-{number}.png', number + 1
-    taken.add(path)
+    taken.add(path.resolve())
     return path
 
 
 def reconstruct_command(args: argparse.Namespace) -> int:
     parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
     model, _ = load_autoencoder(args.model)
-    failed, taken = 0, set[Path]()
+    failed, taken = 0, {path.resolve() for path in args.images}
     for path in args.images:
         output = _free_name(args.output, f'{path.stem}_{args.noise.replace(":", "-")}', taken)
         try:

@@ -290,7 +290,8 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder
     have, want = shapes(state_dict), shapes(model.state_dict())
     first = 'blocks.0.conv.weight'
     channels, _, *kernel = want[first]
-    want[first] = (channels, cfg['input_size'][0], *kernel)  # timm adapts it to in_chans afterwards
+    if have.get(first) != want[first]:
+        want[first] = (channels, cfg['input_size'][0], *kernel)  # timm adapts it to in_chans afterwards
     if model.num_classes != cfg['num_classes']:  # then timm leaves out the classifier
         have, want = ({k: v for k, v in state.items() if not k.startswith('head.')} for state in (have, want))
     fault = misfit(have, want)
@@ -360,12 +361,15 @@ def _stl_cfg(**kwargs: Any) -> dict[str, Any]:
     })
 
 
+_UNTRAINED = {
+    'scae_springenberg9': _cifar_cfg(),
+    'scae_allconv15': _cifar_cfg(),
+    'scae_swwae': _stl_cfg(),
+    'scae_vgg16': _cfg(),
+}
 default_cfgs = generate_default_cfgs({
-    **checkpoints.pretrained_cfgs(),
-    'scae_springenberg9.untrained': _cifar_cfg(),
-    'scae_allconv15.untrained': _cifar_cfg(),
-    'scae_swwae.untrained': _stl_cfg(),
-    'scae_vgg16.untrained': _cfg(),
+    **checkpoints.pretrained_cfgs(_UNTRAINED),
+    **{f'{name}.untrained': cfg for name, cfg in _UNTRAINED.items()},
 })
 
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from ..checkpoint_folder import DECODER
 from ..checkpoint_writing import write
-from ..checkpoints import ENCODER, Checkpoint, CheckpointError, find, open_folder, split_name
+from ..checkpoints import ENCODER, Checkpoint, CheckpointError, find, means_a_folder, open_folder, split_name
 from ..decoder import ScaeDecoder
 from ..models.scae import ARCHITECTURES, ScaeEncoder
 from .data import ImageSet
@@ -135,11 +135,12 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
     Raises:
         CheckpointError: There is none, or more than one, or it is not of the kind asked for.
     """
-    if Path(model).is_dir():
+    is_name = split_name(model)[0] in ARCHITECTURES
+    if Path(model).is_dir() and (means_a_folder(model) or not is_name):
         checkpoint = open_folder(model)
         checkpoint.require(kind)
         return checkpoint
-    if split_name(model)[0] not in ARCHITECTURES:
+    if not is_name:
         raise CheckpointError(f'{model}: is neither a folder nor a model; `scae list` shows what there is')
     return find(model, kind=kind)
 
@@ -147,7 +148,7 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
 def find_start(model: str, kind: str | None = None) -> Checkpoint:
     """What training starts from or is probed: as ``find_checkpoint``, but an architecture's name alone means its
     auto-encoder, not its default, which may be a classifier that has seen labels."""
-    alone = model in ARCHITECTURES and not Path(model).is_dir()
+    alone = model in ARCHITECTURES and not means_a_folder(model)
     return find_checkpoint(model, kind or ('autoencoder' if alone else None))
 
 

@@ -90,9 +90,10 @@ def write(
             config = json.loads((partial / 'config.json').read_text())
             config['decoder'] = {'shortcuts': decoder.shortcuts, 'num_classes': decoder.num_classes}
             (partial / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
-        (partial / 'recipe.yaml').write_text(yaml.safe_dump(dict(recipe), sort_keys=False))
+        # the command may have a file's name that is no text
+        (partial / 'recipe.yaml').write_text(yaml.safe_dump(dict(recipe), sort_keys=False), 'utf-8', 'backslashreplace')
         (partial / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
-        (partial / 'README.md').write_text(card)
+        (partial / 'README.md').write_text(card, 'utf-8', 'backslashreplace')
         files = {
             path.name: {'sha256': hashlib.sha256(path.read_bytes()).hexdigest(), 'bytes': path.stat().st_size}
             for path in sorted(partial.iterdir())

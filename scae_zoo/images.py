@@ -3,7 +3,9 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -13,8 +15,8 @@ class ImageError(ValueError):
     """A file cannot be read as an image, or a picture cannot be written; one line says which and why."""
 
 
-def open_rgb(path: str | Path) -> np.ndarray:
-    """The image in a file as H x W x 3 uint8 RGB, upright; the first frame, transparency on white.
+def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
+    """The image in a file, or in an open one, as H x W x 3 uint8 RGB, upright; the first frame, transparency on white.
 
     16 bits are scaled to 8. Floating-point pixels are taken as 0-1 or 0-255, and those of 32 bits as 0-255 or 0-65535,
     where they fit; else they are scaled by the image's maximum.
@@ -23,8 +25,9 @@ def open_rgb(path: str | Path) -> np.ndarray:
         ImageError: The file is missing, no image, truncated, or too large to be decoded safely.
     """
     try:
-        # not by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
-        with open(path, 'rb') as file, Image.open(file) as image:
+        # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
+        opened = open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)
+        with opened as file, Image.open(file) as image:
             image.load()
             image = ImageOps.exif_transpose(image)
         return to_rgb(image)

@@ -1,16 +1,17 @@
-"""Runs an auto-encoder over photographs of any size, in overlapping tiles where the whole would not fit into memory."""
+"""Runs a network over photographs of any size, in overlapping tiles where the whole would not fit into memory."""
 
 import torch
 import torch.nn.functional as F
 
 from .autoencoder import Scae
+from .segmentation import ScaeSegmenter
 
 MIN_SIZE = 17  # pixels; smaller images are padded
 TILE = 512  # pixels
 
 
-def receptive_margin(model: Scae) -> tuple[int, int]:
-    """How far, in pixels, a reconstructed pixel sees to each side, rounded up to the total stride; and that stride."""
+def receptive_margin(model: Scae | ScaeSegmenter) -> tuple[int, int]:
+    """How far, in pixels, a pixel of the output sees to each side, rounded up to the total stride; and that stride."""
     stride, reach = 1, 0
     for conv in (module for module in model.encoder.modules() if isinstance(module, torch.nn.Conv2d)):
         reach += conv.kernel_size[0] // 2 * stride
@@ -20,21 +21,24 @@ def receptive_margin(model: Scae) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def reconstruct(model: Scae, x: torch.Tensor, tile: int = TILE) -> torch.Tensor:
-    """The reconstruction of corrupted images, N x C x H x W in normalised units, H and W from 1 up.
+def reconstruct(model: Scae | ScaeSegmenter, x: torch.Tensor, tile: int = TILE) -> torch.Tensor:
+    """The reconstruction of corrupted images, N x C x H x W in normalised units, H and W from 1 up; of a segmenter its
+    logits, N x num_classes x H x W.
 
     Args:
-        model: The auto-encoder; it is put into evaluation mode.
-        x: The corrupted images.
+        model: The auto-encoder or segmenter; it is put into evaluation mode.
+        x: The images.
         tile: Side in pixels above which the images are cut into tiles. Tiles overlap by what a pixel sees and begin at
-            multiples of the network's stride, so that the result is the whole image's.
+            multiples of the network's stride, so that the result is the whole image's (but for the rounding of odd
+            sizes in a segmenter that enlarges its logits).
     """
     model.eval()
     height, width = x.shape[-2:]
     x = F.pad(x, (0, max(0, MIN_SIZE - width), 0, max(0, MIN_SIZE - height)), mode='replicate')
     margin, stride = receptive_margin(model)
     tile = -(-tile // stride) * stride
-    output = torch.empty_like(x)
+    channels = x.shape[1] if isinstance(model, Scae) else model.num_classes
+    output = x.new_empty(len(x), channels, *x.shape[-2:])
     for top in range(0, x.shape[-2], tile):
         for left in range(0, x.shape[-1], tile):
             first_row, first_col = max(0, top - margin), max(0, left - margin)

@@ -1,7 +1,7 @@
 """Semantic segmentation: the auto-encoder, its last deconvolution replaced by a convolution (paper, section 3.3)."""
 
 import os
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn as nn
@@ -35,7 +35,7 @@ class ScaeSegmenter(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
-        self.num_classes = decoder.num_classes
+        self.num_classes = cast(int, decoder.num_classes)
         self.upsample = encoder.blocks[0].conv.stride != (1, 1)
         link_shortcuts(encoder, decoder)
 

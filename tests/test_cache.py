@@ -1,5 +1,6 @@
 """The cache of decoded images: built once, whole or not there, and anew where the images changed."""
 
+import json
 import os
 import resource
 import signal
@@ -120,6 +121,31 @@ def test_source_that_breaks_off(cache: Path) -> None:
         with pytest.raises(ValueError, match=r'cannot be read \(connection reset\)'):
             load(Source(samples, None, (), 'far away'), None)
     assert folders(cache) == []
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='what is tested is that Linux sets no memory aside')
+def test_more_than_the_memory_holds(cache: Path, tmp_path: Path) -> None:
+    """The file has holes: nothing of that size is written or read."""
+    images = write_images(tmp_path / 'images', 1, side=64)
+    load_images(str(images), size=None)
+    folder, = (path for path in cache.iterdir() if path.is_dir())
+    memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    number = 4 * memory // (64 * 64 * 3)
+    (folder / 'index.json').write_text(json.dumps({'shape': [number, 64, 64, 3], 'masks': False, 'unreadable': []}))
+    os.truncate(folder / 'images', number * 64 * 64 * 3)
+    loaded = load_images(str(images), size=None).images
+    assert len(loaded) == number
+    assert loaded[0].any()
+    assert not loaded[-1].any()
+
+
+def test_a_whole_cache_needs_no_writing(cache: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / 'images', 2)
+    before = load_images(str(images), size=None).images
+    for lock in cache.glob('*.lock'):
+        lock.unlink()
+        lock.mkdir()  # nobody can take it, root neither
+    assert torch.equal(load_images(str(images), size=None).images, before)
 
 
 def test_changed_file(cache: Path, tmp_path: Path) -> None:

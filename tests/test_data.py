@@ -1,5 +1,6 @@
 """Sets of images in memory and the batches that are drawn from them."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +33,29 @@ def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, *, 
 
 def numbers(epoch: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:
     return [x[:, 0, 0, 0].int().tolist() for x, _ in epoch]
+
+
+@pytest.mark.parametrize('share', [0.1, 0.25, 0.5, 0.85])
+def test_split_takes_as_much_of_each_class(share: float) -> None:
+    data = image_set(90)
+    held, rest = data.split(share, seed=1)
+    assert len(held) == math.floor(share * 90 + 0.5)
+    assert sorted(held.images[:, 0, 0, 0].tolist() + rest.images[:, 0, 0, 0].tolist()) == list(range(90))
+    assert held.targets is not None
+    assert abs(int(held.targets.sum()) - share * 45) <= 1
+    assert torch.equal(data.split(share, seed=1)[0].images, held.images)
+    assert not torch.equal(data.split(share, seed=2)[0].images, held.images)
+    assert held.identity != data.split(share, seed=2)[0].identity != rest.identity
+
+
+def test_split_leaves_some_of_each_class() -> None:
+    with pytest.raises(ValueError, match=r'a share of 0.5 leaves no image of class a'):
+        image_set(2).split(0.5, 0)
+    with pytest.raises(ValueError, match='leaves none of the 4 images'):
+        image_set(4).split(1., 0)
+    assert len(image_set(4).split(0.01, 0)[0]) == 1
+    without_labels = ImageSet(image_set(8).images)
+    assert [len(part) for part in without_labels.split(0.25, 0)] == [2, 6]
 
 
 def test_each_image_once_an_epoch() -> None:

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from scae_zoo import create_autoencoder
+from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
 from scae_zoo.reconstruction import reconstruct
 
-from .conftest import ARCHITECTURES, SHIPPED, randomize_norms
+from .conftest import ARCHITECTURES, SHIPPED, randomize
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 
@@ -135,13 +135,10 @@ def test_any_size_is_reconstructed(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize('name', ARCHITECTURES)
-def test_tiles_are_not_seen(name: str) -> None:
-    model = create_autoencoder(name)
-    randomize_norms(model)
-    for module in model.modules():
-        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            torch.nn.init.kaiming_normal_(module.weight)
-    x = torch.randn(1, 3, 75, 141)
+@pytest.mark.parametrize('kind', ['autoencoder', 'segmenter'])
+def test_tiles_are_not_seen(name: str, kind: str) -> None:
+    model = randomize(create_autoencoder(name) if kind == 'autoencoder' else create_segmenter(name, 5, init='random'))
+    x = torch.randn(1, 3, *((75, 141) if kind == 'autoencoder' else (76, 142)))
     whole = reconstruct(model, x, tile=512)
     tiled = reconstruct(model, x, tile=64)
     assert (tiled - whole).abs().max() <= 1e-4 * whole.abs().max()

@@ -67,10 +67,70 @@ def test_classes_that_sort_alike(tmp_path: Path) -> None:
     assert values(images) == labels(images)
 
 
-def test_two_folders_of_one_class(tmp_path: Path) -> None:
+def test_folders_that_are_no_classes(tmp_path: Path) -> None:
+    """Where labels are not wanted they do not matter."""
     save(tmp_path / 'a_b' / '0.png', 0)
     save(tmp_path / 'a' / 'b' / '1.png', 1)
     refused(tmp_path, 'a/b and a_b would both be class a_b; rename one')
+    (tmp_path / 'a_b').rename(tmp_path / 'c')
+    (tmp_path / 'videos').mkdir()
+    refused(tmp_path, 'videos: is a class without images')
+    (tmp_path / 'labels.csv').write_text('name of the image,what is in it\n')
+    refused(tmp_path, 'labels.csv: needs a header')
+    images = load_images(str(tmp_path), size=None, labels=False)
+    assert values(images) == [1, 0]
+    assert images.targets is None
+    (tmp_path / 'labels.csv').unlink()
+    (tmp_path / 'videos').rmdir()
+    assert load_images(str(tmp_path), size=None).classes == ('a_b', 'c')  # and not what was cached without
+
+
+@pytest.mark.parametrize('names', [('Train', 'Test'), ('TRAINING', 'VAL'), ('train', 'Test')])
+def test_splits_in_any_case(tmp_path: Path, names: tuple[str, str]) -> None:
+    for i, split in enumerate(names):
+        for name in ('cat', 'dog'):
+            save(tmp_path / split / name / '0.png', i)
+    for i, split in enumerate(('train', 'test')):
+        images = load_images(str(tmp_path), split, size=None)
+        assert images.classes == ('cat', 'dog')
+        assert values(images) == [i, i]
+
+
+@pytest.mark.parametrize('target', ['.', '..', '../..', '../dog'])
+def test_links_to_folders(tmp_path: Path, target: str) -> None:
+    """One that leads back to where it is adds nothing; another one is a folder like any."""
+    for i, name in enumerate(('train/cat', 'train/dog', 'test/cat')):
+        save(tmp_path / name / f'{i}.png', i)
+    (tmp_path / 'train' / 'cat' / 'again').symlink_to(target)
+    images = load_images(str(tmp_path / 'train'), size=None, labels=False)
+    assert values(images) == ([0, 1, 1] if target == '../dog' else [0, 1])
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its images are not passed over."""
+    for name in ('cat', 'dog'):
+        save(tmp_path / name / '0.png', 0)
+    scandir = os.scandir
+
+    def refuse(path: str):
+        if str(path).endswith('dog'):
+            raise PermissionError(13, 'Permission denied', path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refuse)  # root may list any
+    with pytest.raises(PermissionError, match='dog'):
+        load_images(str(tmp_path), size=None)
+
+
+def test_names_that_are_no_ascii(tmp_path: Path) -> None:
+    """Digits that are no numbers, names in Latin-1, and e with its accent as a Mac has it: two characters."""
+    for i, name in enumerate(('cafe\u0301', '\u2461', '5\u00b2')):
+        save(tmp_path / 'train' / name / f'{i}\udce9.png', i)
+    save(tmp_path / 'test' / 'caf\u00e9' / '0.png', 0)
+    images = load_images(str(tmp_path), size=None)
+    assert images.classes == ('5\u00b2', 'caf\u00e9', '\u2461')
+    assert values(images) == [2, 0, 1]
+    assert load_images(str(tmp_path), 'test', size=None).classes == ('caf\u00e9',)
 
 
 def test_a_class_of_trains_is_no_split(tmp_path: Path) -> None:
@@ -207,6 +267,11 @@ def test_unreadable_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert '3.png: ' in printed
     assert '7.png: cannot be read' in printed
     refused(tmp_path, fault, max_unreadable=0.1)  # though they are decoded by now
+    capsys.readouterr()
+    load_images(str(tmp_path), size=None, max_unreadable=0.2)
+    printed = capsys.readouterr().err
+    assert printed.startswith('left out: ')
+    assert '; 2 such files; to try again, remove ' in printed
 
 
 def test_sizes_differ(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,18 @@ def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatc
     assert 'git_revision: earlier\n' in (out / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text()
 
 
+def test_revision_of_somebody_elses_checkout_is_none_of_ours(tmp_path: Path) -> None:
+    """The package may be installed within one."""
+    package = Path(shutil.copytree(checkpoints.WEIGHTS.parent, tmp_path / '.venv' / 'scae_zoo'))
+    (tmp_path / '.gitignore').write_text('.venv\n')
+    for command in (['init', '-q'], ['add', '.'], ['-c', 'user.name=x', '-c', 'user.email=x', 'commit', '-qm', 'x']):
+        subprocess.run(['git', *command], cwd=tmp_path, check=True)
+    code = 'from scae_zoo.training.provenance import git_revision; print(git_revision())'
+    result = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': str(package.parent)},
+                            cwd=tmp_path, capture_output=True, text=True)
+    assert result.stdout == 'unknown\n', result.stderr
+
+
 def test_revision_is_known_before_waiting(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe may wait for hours where another process trains; the code that it has loaded stays what it is."""
     asked = []
@@ -240,6 +254,42 @@ def test_no_run_is_written_into_a_checkpoint(
     assert f'{checkpoint}: is a checkpoint, into which no run is written' in capsys.readouterr().err
     assert run('pretrain', data / 'classes', *SMALL, '-o', checkpoint) == 2
     assert sorted(checkpoint.iterdir()) == before
+
+
+def test_cards_name_what_was_measured_on(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = Path(shutil.copytree(data / 'classes' / 'test', tmp_path / 'elsewhere'))
+    assert run('pretrain', data / 'classes' / 'train', '--test', other, '--first-crop', '17', '--crop', '21', *SMALL,
+               '-o', tmp_path / 'run') == 0
+    card = next((tmp_path / 'run').glob('*/README.md')).read_text()
+    assert 'random 21 x 21 crops that grow from 17 x 17, ' in card
+    metadata = yaml.safe_load(card.split('---\n')[1])
+    assert metadata['datasets'] == ['train']
+    assert metadata['model-index'][0]['results'][0]['dataset'] == {'type': 'elsewhere', 'name': 'elsewhere'}
+
+
+def test_names_that_are_no_text_or_too_long(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photographs = Path(shutil.copytree(data / 'classes' / 'train', tmp_path / 'ph\udcf4tos'))
+    assert run('pretrain', photographs, *SMALL, '-o', tmp_path / 'run') == 0
+    assert 'ph\\udcf4tos' in next((tmp_path / 'run').glob('*/README.md')).read_text()
+    assert run('pretrain', photographs, *SMALL, '--tag', 'x' * 240, '-o', tmp_path / 'long') == 2
+    assert 'is too long for the name of a folder; give a shorter --tag' in capsys.readouterr().err
+    assert not (tmp_path / 'long').exists()
+
+
+def test_labels_that_are_too_few(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = ('--from', pretrained, *SMALL, '-o', tmp_path / 'run')
+    assert run('finetune', data / 'classes', '--labels-per-class', '1', '--validation', '0.4', *start) == 2
+    assert 'a share of 0.4 leaves no image of class ' in capsys.readouterr().err
+    one = tmp_path / 'one'
+    shutil.copytree(data / 'classes' / 'train' / 'cat', one / 'cat')
+    assert run('finetune', one, *start) == 2
+    assert 'there is one class only, cat; fine-tuning needs two or more' in capsys.readouterr().err
+    many = Path(shutil.copytree(data / 'many' / 'test', tmp_path / 'many'))
+    assert run('finetune', data / 'classes', '--test', many, *start) == 2
+    assert not (tmp_path / 'run').exists()
 
 
 def test_masks_of_other_classes(

@@ -103,7 +103,8 @@ def run_options(args: argparse.Namespace, name: str) -> Iterator[RunOptions]:
         program = [*place.launcher, '-m', 'scae_zoo'] if place.launcher else ['scae']
         yield RunOptions(
             args.out or Path('runs') / name, place, command=shlex.join([*program, *args.argv]),
-            dataset=dataset_title(args.data), compile_model=args.compile, tensorboard=args.tensorboard,
+            dataset=dataset_title(args.data), test_dataset=dataset_title(test_data(args) or args.data),
+            compile_model=args.compile, tensorboard=args.tensorboard,
             save_seconds=args.save_seconds)
 
 
@@ -120,11 +121,11 @@ def default_size(cfg: dict[str, Any], crop: int | None) -> int:
     return round((crop or cfg['input_size'][-1]) / cfg['crop_pct'])
 
 
-def load_test_images(args: argparse.Namespace, size: int | None) -> ImageSet | None:
+def load_test_images(args: argparse.Namespace, size: int | None, labels: bool = True) -> ImageSet | None:
     """The images to measure on: those asked for, else the test split that lies beside the training split, if any."""
     data = test_data(args)
     return None if data is None else load_images(
-        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable)
+        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable, labels=labels)
 
 
 def test_data(args: argparse.Namespace) -> str | None:

@@ -3,8 +3,6 @@
 import argparse
 from typing import Any
 
-import torch
-
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
 from ..models.scae import ARCHITECTURES
@@ -53,9 +51,9 @@ def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkp
     return source, f'{architecture}.{args.tag or tag}'
 
 
-def _train_images(args: argparse.Namespace, size: int, masks: bool = False) -> ImageSet:
+def _train_images(args: argparse.Namespace, size: int, masks: bool = False, labels: bool = True) -> ImageSet:
     return load_images(args.data, args.split, size=args.size or size, masks=masks, root=args.root,
-                       max_unreadable=args.max_unreadable)
+                       max_unreadable=args.max_unreadable, labels=labels)
 
 
 def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
@@ -75,9 +73,9 @@ def pretrain_command(args: argparse.Namespace) -> int:
     cfg = _configuration(args.model, None)
     size = args.size or default_size(cfg, settings.crop)
     with run_options(args, name) as options:
-        images = ImageStream(find_source(args.data, args.split, root=args.root), size, args.max_unreadable) \
-            if args.stream else _train_images(args, size)
-        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size))
+        source = find_source(args.data, args.split, root=args.root, labels=False) if args.stream else None
+        images = ImageStream(source, size, args.max_unreadable) if source else _train_images(args, size, labels=False)
+        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size, labels=False))
         return _report(checkpoint, options, f'next: scae finetune LABELLED_IMAGES --from {options.out}')
 
 
@@ -91,12 +89,7 @@ def finetune_command(args: argparse.Namespace) -> int:
             train = train.labelled(args.labels_per_class, settings.seed)
         validation = None
         if args.validation:
-            order = torch.randperm(len(train), generator=torch.Generator().manual_seed(settings.seed))
-            held = max(1, round(args.validation * len(train)))
-            if held == len(train):
-                raise ValueError(f'--validation {args.validation} leaves none of the {len(train)} images to train on')
-            what = f'of a split at {args.validation:g}, seed {settings.seed}'
-            validation, train = train.subset(order[:held], f'first {what}'), train.subset(order[held:], f'rest {what}')
+            validation, train = train.split(args.validation, settings.seed)
         checkpoint = finetune(name, source, train, settings, options, load_test_images(args, size), validation)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -84,22 +85,25 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
     key = hashlib.sha256(json.dumps([VERSION, source.identity, source.version, size]).encode()).hexdigest()[:24]
     folder = cache_folder() / key
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix('.lock')):
-            for left in folder.parent.glob(f'.{key}.*'):  # by a process that was killed while it built
-                shutil.rmtree(left, ignore_errors=True)
-            if not (folder / 'index.json').is_file():
-                _build(source, size, max_unreadable, folder)
+        if (folder / 'index.json').is_file():
+            _report_left_out(folder)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix('.lock')):
+                for left in folder.parent.glob(f'.{key}.*'):  # by a process that was killed while it built
+                    shutil.rmtree(left, ignore_errors=True)
+                if not (folder / 'index.json').is_file():  # another process may have built it meanwhile
+                    _build(source, size, max_unreadable, folder)
     except OSError as error:
         raise ValueError(
             f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
             f'in ${ENVIRONMENT}') from None
     index = json.loads((folder / 'index.json').read_text())
     check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
-    images = np.memmap(folder / 'images', np.uint8, 'c', shape=tuple(index['shape']))  # 'c': changes stay in memory
+    images = _mapped(folder / 'images', index['shape'])
     targets: np.ndarray | None = None
     if index['masks']:
-        targets = np.memmap(folder / 'masks', np.uint8, 'c', shape=tuple(index['shape'][:3]))
+        targets = _mapped(folder / 'masks', index['shape'][:3])
     elif (folder / 'labels.npy').is_file():
         targets = np.load(folder / 'labels.npy', allow_pickle=False)
     classes = source.classes
@@ -114,6 +118,25 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         classes,
         f'{source.identity} {size or ""}'.strip(),
     )
+
+
+def _mapped(path: Path, shape: Sequence[int]) -> np.ndarray:
+    """A file's bytes. torch wants them writable; changes would stay in memory. NumPy's own way of that (mode 'c') is
+    refused by Linux where the file is larger than the memory, as if all of it were going to be changed."""
+    if sys.platform != 'linux':
+        return np.memmap(path, np.uint8, 'c', shape=tuple(shape))
+    with path.open('rb') as file:
+        flags = mmap.MAP_PRIVATE | getattr(mmap, 'MAP_NORESERVE', 0x4000)  # Python 3.13 knows it
+        mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return np.frombuffer(mapped, np.uint8).reshape(tuple(shape))
+
+
+def _report_left_out(folder: Path) -> None:
+    """Say what an earlier process could not read: the reason may be gone."""
+    unreadable = json.loads((folder / 'index.json').read_text())['unreadable']
+    if unreadable:
+        more = f'; {len(unreadable)} such files' if len(unreadable) > 1 else ''
+        print(f'left out: {unreadable[0]}{more}; to try again, remove {folder}', file=sys.stderr)
 
 
 def _build(source: Source, size: int | None, max_unreadable: float, folder: Path) -> None:

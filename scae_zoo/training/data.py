@@ -61,6 +61,32 @@ class ImageSet:
         """``n`` images of each class, drawn by ``seed``; see ``per_class``."""
         return self.subset(self.per_class(n, seed)[0], f'{n} labels per class, seed {seed}')
 
+    def split(self, share: float, seed: int) -> tuple['ImageSet', 'ImageSet']:
+        """A share of the images, as much of each class where each has one, and the rest, drawn by ``seed``.
+
+        Raises:
+            ValueError: The share takes all images, or all of a class.
+        """
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        if self.targets is not None and self.targets.ndim == 1:
+            order = order[self.targets[order].argsort(stable=True)]  # class after class
+            # of those in a row every so many-th: a class loses its share, rounded
+            place = torch.arange(len(order))
+            held = ((place + 1) * share + 0.5).floor() > (place * share + 0.5).floor()
+        else:
+            held = torch.arange(len(self)) < round(share * len(self))
+        if not held.any():
+            held[0] = True
+        what = f'of a split at {share:g} in each class, seed {seed}'
+        first, rest = self.subset(order[held], f'first {what}'), self.subset(order[~held], f'rest {what}')
+        if not len(rest):
+            raise ValueError(f'a share of {share:g} leaves none of the {len(self)} images to train on')
+        if first.targets is not None and rest.targets is not None and rest.targets.ndim == 1:
+            gone = set(first.targets.tolist()) - set(rest.targets.tolist())
+            if gone:
+                raise ValueError(f'a share of {share:g} leaves no image of class {self.classes[min(gone)]} to train on')
+        return first, rest
+
     def require_classes(self, classes: tuple[str, ...]) -> None:
         """Refuse to be measured on where these are not the classes that were learned, in their order, or where no image
         is of any."""

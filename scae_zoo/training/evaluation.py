@@ -10,6 +10,8 @@ from timm.utils import accuracy as top_k_accuracy
 
 from ..autoencoder import Scae
 from ..corruption import GaussianNoise
+from ..reconstruction import reconstruct
+from ..segmentation import ScaeSegmenter
 from .augmentation import RandomCrop
 from .data import denormalize, normalize
 from .tasks import IGNORED
@@ -225,7 +227,7 @@ def mean_iou(
     images = 0
     for image, mask in pairs:
         x = normalize(image[None].to(device), mean, std).contiguous(memory_format=torch.channels_last)
-        prediction = model(x).argmax(1)[0].cpu()
+        prediction = (reconstruct(model, x) if isinstance(model, ScaeSegmenter) else model(x)).argmax(1)[0].cpu()
         highest = int(mask[mask != IGNORED].max()) if bool((mask != IGNORED).any()) else 0
         if highest >= num_classes:
             raise ValueError(f'a mask has class {highest}, but the segmenter knows only 0 to {num_classes - 1}')

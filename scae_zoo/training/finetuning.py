@@ -79,9 +79,14 @@ def finetune(
     """
     if train.targets is None or not train.classes:
         raise ValueError('fine-tuning needs labels: a sub-folder a class, or a labels.csv')
+    if len(train.classes) < 2 and not train.multi_label:
+        raise ValueError(f'there is one class only, {train.classes[0]}; fine-tuning needs two or more')
     for measured in (test, validation):
         if measured is not None:
             measured.require_classes(train.classes)
+            if measured.multi_label != train.multi_label:
+                raise ValueError('an image has one label in the one set and any number of them in the other; '
+                                 'train and measure on sets of one kind')
     if train.multi_label and settings.label_smoothing:
         raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)

@@ -101,6 +101,7 @@ def _summary(images: ImageSet | ImageStream, settings: Pretraining, crop: int, b
     return (
         f'Denoising auto-encoder {"with" if settings.shortcuts else "without"} symmetric shortcuts, trained on '
         f'{len(images):,} images without labels: {settings.epochs} passes, random {crop} x {crop} crops'
+        f'{f" that grow from {settings.first_crop} x {settings.first_crop}" if settings.first_crop else ""}'
         f'{", flips" if settings.flip else ""}, corruption {settings.corruption}'
         f'{f" (`{budget}` budget)" * bool(budget)}.')
 

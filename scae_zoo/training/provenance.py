@@ -33,11 +33,14 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 @functools.cache
 def git_revision() -> str:
     """The commit of the checkout when it was first asked for, with '-dirty' where tracked files were changed;
-    'unknown' outside a checkout."""
+    'unknown' outside a checkout, also where the package is installed within somebody else's."""
+    here = Path(__file__)
     try:
+        subprocess.run(
+            ['git', 'ls-files', '--error-unmatch', here.name], cwd=here.parent, capture_output=True, check=True)
         return subprocess.run(
             ['git', 'describe', '--always', '--dirty', '--abbrev=40', '--exclude=*'],
-            cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+            cwd=here.parent, capture_output=True, text=True, check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'
@@ -73,6 +76,7 @@ def model_card(
         name: str,
         kind: str,
         dataset: str,
+        test_dataset: str,
         summary: str,
         figures: Sequence[dict[str, Any]],
         command: str,
@@ -83,6 +87,7 @@ def model_card(
         name: ``<architecture>.<tag>``.
         kind: 'autoencoder', 'classifier' or 'segmenter'.
         dataset: What it was trained on, in the Hub's terms, such as ``cifar10``.
+        test_dataset: What the figures were measured on, likewise.
         summary: One or two sentences on how it was made.
         figures: The model-index metrics, each with ``type``, ``name`` and ``value``.
         command: The command that makes it again.
@@ -98,7 +103,7 @@ def model_card(
             'name': name,
             'results': [{
                 'task': {'type': task},
-                'dataset': {'type': dataset, 'name': dataset},
+                'dataset': {'type': test_dataset, 'name': test_dataset},
                 'metrics': list(figures),
             }],
         }],

@@ -25,6 +25,8 @@ from .settings import Settings
 from .sources import Pairs
 from .streaming import ImageStream
 
+LONGEST_NAME = 200  # of a checkpoint: file systems take 255 bytes, and ours has a few more while it is written
+
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions:
@@ -35,6 +37,7 @@ class RunOptions:
         world: This process's place among those of ``torchrun``.
         command: The command that makes the checkpoint again.
         dataset: What it is trained on, for the card.
+        test_dataset: What it is measured on, where that is something else.
         budget: The recipe's budget, where a recipe runs.
         compile_model: Use ``torch.compile``.
         tensorboard: Write scalars and pictures to ``out/tensorboard``.
@@ -46,6 +49,7 @@ class RunOptions:
     world: World
     command: str = ''
     dataset: str = ''
+    test_dataset: str = ''
     budget: str = ''
     compile_model: bool = False
     tensorboard: bool = False
@@ -91,6 +95,8 @@ def _tidy(out: Path, name: str) -> None:
 @contextmanager
 def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
     """The run's folder, held by the main process until all have ended."""
+    if len(name := config.get('checkpoint', '')) > LONGEST_NAME:
+        raise ValueError(f'{name}: is too long for the name of a folder; give a shorter --tag')
     folder = RunFolder(options.out, config)
     if not options.world.is_main:
         dist.barrier()  # the main process may have waited for another run, whose end all must see
@@ -197,7 +203,8 @@ def finish(
         **({'earlier_environments': earlier} if earlier else {}),
     }
     encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': split_name(name)[1], 'num_classes': encoder.num_classes}
-    card = model_card(name, kind, options.dataset or 'images', summary, figures, options.command)
+    dataset = options.dataset or 'images'
+    card = model_card(name, kind, dataset, options.test_dataset or dataset, summary, figures, options.command)
     write(options.out / name, encoder, decoder, recipe=recipe, metrics=metrics, card=card)
     sync(options.out)  # the checkpoint is there before the state goes
     (options.out / STATE).unlink()  # several times the checkpoint's size, and of no more use

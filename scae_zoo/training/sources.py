@@ -4,15 +4,15 @@ import csv
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils.misc import natural_key
 
 from ..images import open_rgb
 from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load, open_mask
@@ -32,6 +32,7 @@ def load_images(
         masks: bool = False,
         root: str | Path | None = None,
         max_unreadable: float = MAX_UNREADABLE,
+        labels: bool = True,
 ) -> ImageSet:
     """The images of a folder or of a named data set, decoded once and then memory-mapped.
 
@@ -43,14 +44,22 @@ def load_images(
         masks: Whether to read ``images/`` and ``masks/``.
         root: Where a named data set lies or is downloaded to.
         max_unreadable: Share of the files that may be unreadable.
+        labels: Whether labels are wanted. Else all images of a folder are taken, however its sub-folders are arranged.
 
     Raises:
         ValueError: There is no such data or it is faulty; the message names the file.
     """
-    return load(find_source(data, split, masks=masks, root=root), size, max_unreadable)
+    return load(find_source(data, split, masks=masks, root=root, labels=labels), size, max_unreadable)
 
 
-def find_source(data: str, split: str = 'train', *, masks: bool = False, root: str | Path | None = None) -> Source:
+def find_source(
+        data: str,
+        split: str = 'train',
+        *,
+        masks: bool = False,
+        root: str | Path | None = None,
+        labels: bool = True,
+) -> Source:
     """What ``load_images`` reads, before anything is decoded."""
     folder = Path(data).expanduser()
     if data.startswith(PREFIXES) and not folder.exists():
@@ -62,14 +71,16 @@ def find_source(data: str, split: str = 'train', *, masks: bool = False, root: s
         return _masked_folder(folder)
     if _has_masks(folder):
         folder = folder / 'images'
-    return _multi_label_folder(folder) if (folder / 'labels.csv').is_file() else _class_folder(folder)
+    if labels and (folder / 'labels.csv').is_file():
+        return _multi_label_folder(folder)
+    return _class_folder(folder, labels)
 
 
 def split_folder(folder: Path, split: str) -> Path | None:
     """The sub-folder of a split, under any of its usual names, where there is one."""
-    there = _splits(folder) if folder.is_dir() else set()
+    there = _splits(folder) if folder.is_dir() else {}
     names = SPLITS.get(split, (split,))
-    return next((folder / name for name in names if name in there or (
+    return next((folder / there.get(name, name) for name in names if name in there or (
         name not in SPLIT_NAMES and (folder / name).is_dir())), None)
 
 
@@ -98,15 +109,15 @@ def _without_splits(folder: Path, split: str) -> Path:
     return folder
 
 
-def _splits(folder: Path) -> set[str]:
-    """The sub-folders that are splits. One that is called train, among others, may hold the class of trains: it does
-    where it has images alone."""
+def _splits(folder: Path) -> dict[str, str]:
+    """The sub-folders that are splits, in whatever case their names are. One that is called train, among others, may
+    hold the class of trains: it does where it has images alone."""
     found = {sub.name: sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith('.')}
-    named = found.keys() & SPLIT_NAMES
+    named = {name for name in found if name.lower() in SPLIT_NAMES}
     sure = named == found.keys() or len(named) > 1 or any(
         entry.name == 'labels.csv' or (entry.is_dir() and not entry.name.startswith('.'))
         for name in named for entry in found[name].iterdir())
-    return set(named) if sure else set()
+    return {name.lower(): name for name in sorted(named)} if sure else {}
 
 
 def _has_masks(folder: Path) -> bool:
@@ -130,48 +141,72 @@ def _source(
             size, stamp = (stat := os.stat(folder / file)).st_size, stat.st_mtime_ns
         except OSError:  # a broken link
             size, stamp = 0, 0
-        names.update(f'{file} {size}\n'.encode())
+        names.update(os.fsencode(f'{file} {size}\n'))
         stamps.update(f'{stamp}\n'.encode())
-    identity = f'{folder.name} {len(samples)} images {names.hexdigest()[:16]}'
+    identity = f'{folder.absolute().name} {len(samples)} images {names.hexdigest()[:16]}'
     return Source(samples, len(samples), classes, identity, f'{folder.absolute()} {stamps.hexdigest()}')
 
 
 def _in_order(name: str) -> tuple[Any, str]:
-    """Sorts names as timm does, and those that it finds equal (A and a, 1 and 01) always in one order."""
-    return natural_key(name), name
+    """Sorts names as timm does, numbers by their value, and those that are then equal (A and a, 1 and 01) always in one
+    order."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', name.lower())], name
 
 
 def _image_files(folder: Path) -> list[str]:
     """The images in a folder and below it, as paths from there; what is hidden is left out."""
-    names = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        below = os.path.relpath(root, folder)
-        names += [os.path.normpath(os.path.join(below, name)) for name in files
-                  if not name.startswith('.') and os.path.splitext(name)[1].lower() in EXTENSIONS]
-    return sorted(names, key=_in_order)
+    start = os.path.join(folder, '')
+    return sorted((path[len(start):] for path in _images_below(start, ())), key=_in_order)
 
 
-def _class_folder(folder: Path) -> Source:
+def _images_below(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+    real = os.path.realpath(folder)
+    if any(each == real or each.startswith(os.path.join(real, '')) for each in above):
+        return  # a link back to where we come from
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith('.'):
+                continue
+            if entry.is_dir():
+                yield from _images_below(entry.path, (*above, real))
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                yield entry.path
+
+
+def _class_folder(folder: Path, labels: bool) -> Source:
     names = _image_files(folder)
     paths = [os.path.join(folder, name) for name in names]
     if not names:
         raise ValueError(f'{folder}: no image in this folder or below it ({", ".join(sorted(EXTENSIONS))})')
-    label_of = {below: below.replace(os.sep, '_') for below in map(os.path.dirname, names)}
+    label_of = {below: unicodedata.normalize('NFC', below.replace(os.sep, '_'))  # as a Mac does not
+                for below in map(os.path.dirname, names)}
     if '' in label_of:  # images beside folders of images are an unlabelled heap
         return _source([Sample(path, path) for path in paths], folder, (), names)
-    used = {below.split(os.sep)[0] for below in label_of}
-    for sub in sorted(folder.iterdir()):
-        if sub.is_dir() and not sub.name.startswith('.') and sub.name not in used:
-            raise ValueError(f'{sub}: is a class without images; add some, or remove the folder')
     classes = tuple(sorted(set(label_of.values()), key=_in_order))
-    if len(classes) < len(label_of):
-        twice = [below for below in sorted(label_of) if list(label_of.values()).count(label_of[below]) > 1]
-        raise ValueError(f'{folder}: {twice[0]} and {twice[1]} would both be class {label_of[twice[0]]}; rename one')
+    fault = _fault_of_classes(folder, label_of)
+    if fault and labels:
+        raise ValueError(fault)
+    if fault:  # of another version than the folder's with labels, once it has them
+        source = _source([Sample(path, path) for path in paths], folder, (), names)
+        return replace(source, version=f'{source.version} without labels')
     number = {name: i for i, name in enumerate(classes)}
     samples = [Sample(path, path, number[label_of[os.path.dirname(name)]])
                for name, path in zip(names, paths, strict=True)]
     return _source(samples, folder, classes, names)
+
+
+def _fault_of_classes(folder: Path, label_of: Mapping[str, str]) -> str:
+    """Why the sub-folders are no classes; empty where they are."""
+    used = {below.split(os.sep)[0] for below in label_of}
+    for sub in sorted(folder.iterdir()):
+        if sub.is_dir() and not sub.name.startswith('.') and sub.name not in used:
+            return f'{sub}: is a class without images; add some, or remove the folder'
+    first: dict[str, str] = {}
+    for below in sorted(label_of):
+        other = first.setdefault(label_of[below], below)
+        if other != below:
+            return f'{folder}: {other} and {below} would both be class {label_of[below]}; rename one'
+    return ''
 
 
 def _multi_label_folder(folder: Path) -> Source:
@@ -219,7 +254,7 @@ def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
 def _by_stem(folder: Path) -> dict[Path, Path]:
     """The images below a folder by their paths from there, without suffix."""
     found: dict[Path, Path] = {}
-    for name in _image_files(folder):
+    for name in _image_files(folder) if folder.is_dir() else ():
         path = folder / name
         other = found.setdefault(Path(name).with_suffix(''), path)
         if other is not path:

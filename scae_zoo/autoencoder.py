@@ -55,6 +55,10 @@ class Scae(nn.Module):
         """The encoder's, for ``timm.data.resolve_model_data_config``."""
         return self.encoder.pretrained_cfg
 
+    @pretrained_cfg.setter
+    def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
+        self.encoder.pretrained_cfg = cfg
+
 
 def link_shortcuts(encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
     """Mark the encoder's blocks whose raw conv output the decoder adds: their norm must not be folded into the conv."""

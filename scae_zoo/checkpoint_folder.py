@@ -21,6 +21,7 @@ from typing import Any, TypeGuard
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
+from timm.layers import SelectAdaptivePool2d, get_act_layer, get_norm_act_layer
 from timm.models import PretrainedCfg
 from timm.models._hub import load_model_config_from_path
 
@@ -145,10 +146,14 @@ class Checkpoint:
 
     @cached_property
     def model_args(self) -> dict[str, Any]:
-        """timm's arguments that the network was made with, such as another activation, where they are recorded."""
-        args = self.config.get('model_args') or {}
-        if not isinstance(args, dict):
-            raise self.error('config.json', 'model_args are no JSON object')
+        """Activation, norm and pooling that the network was made with, where timm has recorded other than the usual."""
+        try:
+            args = dict(self.config.get('model_args') or {})
+            args = {key: args[key] for key in ('act_layer', 'norm_layer', 'global_pool') if args.get(key)}
+            get_norm_act_layer(args.get('norm_layer', 'batchnorm2d'), get_act_layer(args.get('act_layer', 'relu')))
+            SelectAdaptivePool2d(pool_type=args.get('global_pool', 'avg'))
+        except Exception as error:  # timm asserts, or fails to find them
+            raise self.error('config.json', f'model_args are none of timm ({error!r})') from error
         return args
 
     @property

@@ -133,6 +133,8 @@ def pretrained_cfgs(untrained: Mapping[str, Mapping[str, Any]]) -> dict[str, Pre
 
 def means_a_folder(text: str) -> bool:
     """Whether that is a path, not a name: a folder that happens to be called like a checkpoint is not meant."""
+    if not text:
+        return False
     path = Path(text).expanduser()
     return os.sep in text or path.is_file() or any((path / file).is_file() for file in ('config.json', RUN))
 
@@ -205,8 +207,9 @@ def verified_overlay(
         pretrained_cfg: Any,
         overlay: Mapping[str, Any] | None,
         cache_dir: str | None,
-) -> dict[str, Any]:
-    """timm's ``pretrained_cfg_overlay`` with ``file`` set to the encoder's file, found and verified by this module.
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """timm's ``pretrained_cfg_overlay`` with ``file`` set to the encoder's file, found and verified by this module; and
+    the arguments that its network was made with (``Checkpoint.model_args``).
 
     timm itself would load a damaged file, fall back to a pickle, or raise without a message.
     """
@@ -215,13 +218,14 @@ def verified_overlay(
         open_folder(pretrained_cfg['file']).verify(architecture)
     cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
     if cfg.state_dict:
-        return overlay
+        return overlay, {}
+    made_with: dict[str, Any] = {}
     if cfg.url:
         raise CheckpointError(f'{cfg.url}: weights are not read from a URL; download them, safetensors, and give file=')
     name = f'{architecture}.{cfg.tag}' if cfg.tag else architecture
     registered = _source(name)
     if cfg.file and cfg.file != registered.get('file'):
-        file = _verified_file(Path(cfg.file), architecture)
+        file, made_with = _verified_file(Path(cfg.file), architecture)
     elif cfg.hf_hub_id and (cfg.source == 'hf-hub' or cfg.hf_hub_id != registered.get('hf_hub_id')):
         repo, _, revision = cfg.hf_hub_id.partition('@')
         file = _from_hub(repo, _only_safetensors(cfg.hf_hub_filename or ENCODER), revision or None, cache_dir)
@@ -230,8 +234,8 @@ def verified_overlay(
         checkpoint = find(name, cache_dir=cache_dir)
         checkpoint.verify(architecture)
         file = checkpoint.folder / ENCODER
-        overlay = {**_news(name, cfg, checkpoint), **overlay}
-    return {**overlay, 'file': str(file), 'source': None}
+        overlay, made_with = {**_news(name, cfg, checkpoint), **overlay}, checkpoint.model_args
+    return {**overlay, 'file': str(file), 'source': None}, made_with
 
 
 def _news(name: str, cfg: PretrainedCfg, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -243,15 +247,15 @@ def _news(name: str, cfg: PretrainedCfg, checkpoint: Checkpoint) -> dict[str, An
         if getattr(known, key) == getattr(cfg, key) != getattr(now, key)}
 
 
-def _verified_file(path: Path, architecture: str) -> Path:
-    """The file of weights that a path means, itself or within a checkpoint's folder."""
+def _verified_file(path: Path, architecture: str) -> tuple[Path, dict[str, Any]]:
+    """The file of weights that a path means, itself or within a checkpoint's folder, and that one's ``model_args``."""
     if path.is_file() and (path.name != ENCODER or not (path.parent / 'config.json').is_file()):
         _only_safetensors(str(path))
         Checkpoint(path.stem, path.parent, {}).tensors(path.name)
-        return path
+        return path, {}
     checkpoint = open_folder(path)
     checkpoint.verify(architecture)
-    return checkpoint.folder / ENCODER
+    return checkpoint.folder / ENCODER, checkpoint.model_args
 
 
 def _only_safetensors(file: str) -> str:

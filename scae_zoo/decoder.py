@@ -79,6 +79,8 @@ class ScaeDecoder(nn.Module):
         shortcuts: Whether the raw outputs of the encoder are added.
     """
 
+    grad_checkpointing = False
+
     def __init__(
             self,
             convs: Sequence[ConvSpec],
@@ -92,7 +94,6 @@ class ScaeDecoder(nn.Module):
     ) -> None:
         dd = {'device': device, 'dtype': dtype}
         super().__init__()
-        self.grad_checkpointing = False
         self.shortcuts = shortcuts
         self.num_classes = num_classes
         norm_act_layer = get_norm_act_layer(norm_layer, act_layer)

@@ -26,8 +26,8 @@ def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
     """
     try:
         # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
-        opened = open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)
-        with opened as file, Image.open(file) as image:
+        with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, \
+                Image.open(file) as image:
             image.load()
             image = ImageOps.exif_transpose(image)
         return to_rgb(image)

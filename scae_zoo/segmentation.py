@@ -55,6 +55,10 @@ class ScaeSegmenter(nn.Module):
         """The encoder's, for ``timm.data.resolve_model_data_config``."""
         return self.encoder.pretrained_cfg
 
+    @pretrained_cfg.setter
+    def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
+        self.encoder.pretrained_cfg = cfg
+
 
 def create_segmenter(
         name: str,

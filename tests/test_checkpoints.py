@@ -17,7 +17,7 @@ from scae_zoo.autoencoder import create_encoder
 from scae_zoo.checkpoint_writing import update_manifest, write
 from scae_zoo.training.runs import find_checkpoint, find_start
 
-from .checkpoint_folders import ARCHITECTURE, NOTES, TAG, same, write_autoencoder
+from .checkpoint_folders import ARCHITECTURE, NOTES, TAG, edit, same, write_autoencoder
 from .conftest import DEFAULT, SHIPPED, randomize
 
 # -- what is shipped ---------------------------------------------------------------------------------------------------
@@ -230,6 +230,9 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     assert not torch.allclose(expected, torch.zeros(()))
     model = create_encoder(ARCHITECTURE, checkpoints.open_folder(tmp_path / 'mine'))
     torch.testing.assert_close(model.eval()(x), expected)
+    model = timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={
+        'file': str(tmp_path / 'mine'), 'num_classes': 3})
+    torch.testing.assert_close(model.eval()(x), expected)
     segmenter = create_segmenter(ARCHITECTURE, 2, 'encoder', weights=str(tmp_path / 'mine'))
     assert isinstance(segmenter.encoder.blocks[0].bn.act, torch.nn.SiLU)
     model = randomize(write_autoencoder(tmp_path / f'{ARCHITECTURE}.silu', act_layer='silu')).eval()
@@ -237,6 +240,19 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     again = create_autoencoder(ARCHITECTURE, weights=str(tmp_path / f'{ARCHITECTURE}.silu')).eval()
     assert (again(x) - model(x)).norm() < 0.01 * model(x).norm()  # stored as fp16
     assert isinstance(again.decoder.blocks[0].bn.act, torch.nn.SiLU)
+
+
+@pytest.mark.parametrize('args', [
+    {'act_layer': 'nonsense'}, {'norm_layer': 7}, {'global_pool': 'most'}, ['act_layer']])
+def test_arguments_that_timm_does_not_know(tmp_path: Path, args: object) -> None:
+    write_autoencoder(tmp_path / 'mine')
+    edit(tmp_path / 'mine' / 'config.json', lambda config: {**config, 'model_args': args})
+    with pytest.raises(CheckpointError, match='config.json: (model_args are none of timm|pretrained_cfg is not)'):
+        create_autoencoder(ARCHITECTURE, weights=tmp_path / 'mine')
+    ours = {'global_pool': '', 'drop_path_rate': 0.1, 'img_size': 29}  # what does not concern what is built here
+    edit(tmp_path / 'mine' / 'config.json', lambda config: {**config, 'model_args': ours})
+    encoder = create_encoder(ARCHITECTURE, checkpoints.open_folder(tmp_path / 'mine'), num_classes=2)
+    assert encoder(torch.randn(1, 3, 29, 29)).shape == (1, 2)
 
 
 @pytest.mark.parametrize('arguments', [{'num_classes': 5}, {'num_classes': 0}, {'in_chans': 1}, {}])
@@ -282,6 +298,10 @@ def test_a_folder_that_is_called_like_a_checkpoint(tmp_path: Path, monkeypatch: 
     assert find_start(ARCHITECTURE).name == find_checkpoint(SHIPPED).name == SHIPPED
     write_autoencoder(tmp_path / SHIPPED)
     assert find_checkpoint(SHIPPED).folder == Path(SHIPPED)
+    monkeypatch.chdir(SHIPPED)  # what the working directory is itself does not matter
+    assert not same(timm.create_model(SHIPPED, pretrained=True), create_autoencoder(SHIPPED, weights=os.curdir).encoder)
+    (tmp_path / SHIPPED / 'run.json').touch()
+    assert timm.create_model(DEFAULT, pretrained=True).num_classes == 10
 
 
 def test_a_folder_that_others_wrote_loads_too(tmp_path: Path) -> None:

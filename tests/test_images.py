@@ -11,6 +11,7 @@ from PIL import Image
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
 from scae_zoo.reconstruction import reconstruct
+from scae_zoo.training.cache import open_mask
 
 from .conftest import ARCHITECTURES, SHIPPED, randomize
 
@@ -79,6 +80,8 @@ def test_upright_tiff(tmp_path: Path, mode: str, compression: str, orientation: 
     image = Image.fromarray(RAMP.astype(np.uint16) * 257) if mode == 'I;16' else Image.fromarray(RAMP).convert(mode)
     image.save(tmp_path / 'image.tif', compression=compression, tiffinfo={0x0112: orientation})
     turned = np.rot90(RAMP, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    if mode in ('L', 'P'):
+        assert open_mask(tmp_path / 'image.tif', turned.shape).shape == turned.shape
     assert np.abs(open_rgb(tmp_path / 'image.tif')[:, :, 0].astype(int) - turned).max() <= 2
 
 

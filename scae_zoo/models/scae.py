@@ -303,8 +303,9 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder
 
 def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeEncoder:
     if pretrained:
-        kwargs['pretrained_cfg_overlay'] = checkpoints.verified_overlay(
+        kwargs['pretrained_cfg_overlay'], made_with = checkpoints.verified_overlay(
             variant, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'), kwargs.get('cache_dir'))
+        kwargs = made_with | kwargs
     convs = ARCHITECTURES[variant]
     taps = 1 + sum(spec.stride > 1 for spec in convs[1:])
     out_indices = kwargs.pop('out_indices', tuple(range(taps)))

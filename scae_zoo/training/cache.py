@@ -252,7 +252,7 @@ def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         ImageError: It cannot be read, has colours, or another size than its image.
     """
     try:
-        with Image.open(path) as image:
+        with path.open('rb') as file, Image.open(file) as image:  # turned as open_rgb does
             if image.mode not in ('L', 'P', '1'):
                 raise ImageError(
                     f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')

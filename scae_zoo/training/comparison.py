@@ -1,6 +1,7 @@
 """The table of an experiment: networks that differ in how they began, trained with the same labels, side by side."""
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,6 +107,7 @@ def compare(
     """
     architecture = name.partition('.')[0]
     autoencoders: dict[str, Checkpoint] = {}
+    labelled = functools.cache(labelled)
 
     def settings(arm: Arm, seed: int) -> FineTuning:
         return (arm.finetuning or finetuning).replace(seed=seed)

@@ -71,9 +71,16 @@ class Experiment:
             data: Another data set's name or folder.
             masks: Whether to read masks.
             only_classes: Leave out all other classes, where the classes are in sub-folders or known by name.
+
+        Raises:
+            ValueError: What ships would not be trained on ImageNet, the other data set, whose name it has.
         """
         place, root = self._place(data or self.args.data)
         source = find_source(place, split, masks=masks, root=root)
+        if self.args.ship and data is not None and not 0 < len(source.classes) == len(
+                set(source.classes) & set(ImageNetInfo().label_names())):
+            raise ValueError(f'--ship: {data} is not known to be ImageNet, whose name the checkpoints have: its images '
+                             'are not in folders named by WordNet id')
         if only_classes and not self.makes_images:
             source = only(source, only_classes)
         return load(self._tried(source), size)
@@ -109,15 +116,7 @@ class Experiment:
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
                  data: str | None = None) -> Checkpoint:
         """Pre-train in a sub-folder of that name, or take what an earlier start of the recipe made there; ``data``
-        names the images, where they are not the recipe's own.
-
-        Raises:
-            ValueError: What ships would not be trained on ImageNet, whose name it has.
-        """
-        if self.args.ship and data is not None and not 0 < len(images.classes) == len(
-                set(images.classes) & set(ImageNetInfo().label_names())):
-            raise ValueError(f'--ship: {data} is not known to be ImageNet, whose name the checkpoints have: its images '
-                             'are not in folders named by WordNet id')
+        names the images, where they are not the recipe's own."""
         return pretrain(name, images, settings, self.options(name, data), test)
 
     def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,
@@ -263,7 +262,8 @@ def experiment(
                 args.data_dir = smoke_data(smoke[0], out, *smoke[1:])
             e = Experiment(name, args, out, place)
             named = args.data if any_data else data
-            if args.ship and e.dataset != dataset_name(named):
+            given_name = e.dataset if e.has_folders else dataset_name(Path(args.data).name)  # hfds/OWNER/NAME as NAME
+            if args.ship and given_name != dataset_name(Path(named).name):
                 given = args.data_dir if e.has_folders else args.data
                 raise ValueError(f'--ship: {given} is not {named}, whose name the checkpoints have')
             yield e

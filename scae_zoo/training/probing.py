@@ -1,7 +1,7 @@
 """What each layer knows: linear and reconstruction probes on frozen features, k-NN (paper, section 2.4, Figure 2)."""
 
 import dataclasses
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn as nn
@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from timm.task import ClassificationTask
 
 from ..autoencoder import create_encoder
-from ..checkpoints import Checkpoint
+from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
 from .data import Batches, ImageSet, Plain, denormalize, normalize
 from .evaluation import accuracy, batches_of, central_crop, knn_accuracy, linear_accuracy, psnr
 from .loop import fit
-from .runs import RunOptions, configuration, running
+from .runs import RunOptions, running, several
 from .settings import Optimization, setting
 
 
@@ -169,7 +169,9 @@ def probe(
     model = Probes(encoder, crop, len(train.classes), settings.grid, settings.width)
 
     batches = Batches(train, settings, RandomCrop(crop, settings.flip), Plain(cfg['mean'], cfg['std']), world)
-    config = configuration('', train, settings, world, checkpoint)
+    config: dict[str, Any] = {
+        'probed': {'name': checkpoint.name, 'sha256': checkpoint.sha256(ENCODER)[:16]},
+        'data': train.identity, 'images': len(train), **dataclasses.asdict(settings), **several(world)}
     with running(options, config) as run:
         trained = fit(ProbingTask(model, world.device), batches, settings, run, world,
                       compile_model=options.compile_model, save_seconds=options.save_seconds)

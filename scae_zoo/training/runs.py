@@ -68,7 +68,12 @@ def configuration(
     """All that a run's result depends on, to tell a run that goes on from another one."""
     return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': source and identity(source),
             'test': test.identity if test else None, **dataclasses.asdict(settings),
-            **({'processes': world.size} if world.size > 1 else {})}
+            **several(world)}
+
+
+def several(world: World) -> dict[str, int]:
+    """The number of processes, where there are more than one: each draws its own crops."""
+    return {'processes': world.size} if world.size > 1 else {}
 
 
 def identity(source: Checkpoint) -> dict[str, Any]:

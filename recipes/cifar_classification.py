@@ -14,13 +14,14 @@ from scae_zoo.training.pretraining import Pretraining
 ARCHITECTURE = 'scae_allconv15'
 PRETRAINING = {
     'cpu': Pretraining(epochs=3, crop=29, first_crop=18, corruption='gaussian:5-50'),
-    'gpu': Pretraining(epochs=100, crop=29, corruption='gaussian:5-50'),
+    'gpu': Pretraining(epochs=24, crop=29, batch_size=512, lr=6e-3, corruption='gaussian:5-50'),
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }
 FINETUNING = {
     'cpu': FineTuning(epochs=12, crop=29, first_crop=18, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1,
                       ema=0.99, weight_decay=0.5),
-    'gpu': FineTuning(epochs=100, crop=29, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.999),
+    'gpu': FineTuning(epochs=80, crop=29, batch_size=512, lr=6e-3, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.99,
+                      weight_decay=0.5),
     'smoke': FineTuning(epochs=1, crop=29, batch_size=16),
 }
 PAPER = {  # random Gaussian, without shortcut, with shortcut

@@ -19,7 +19,8 @@ ARCHITECTURE = 'scae_springenberg9'
 FINETUNING = {
     'cpu': FineTuning(epochs=12, crop=29, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.99,
                       weight_decay=0.5),
-    'gpu': FineTuning(epochs=200, crop=29, batch_size=128, pad=2, cutout=0.4, label_smoothing=0.1, ema=0.999),
+    'gpu': FineTuning(epochs=80, crop=29, batch_size=512, lr=6e-3, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.99,
+                      weight_decay=0.5),
     'smoke': FineTuning(epochs=1, crop=29, batch_size=16),
 }
 

@@ -30,8 +30,9 @@ from scae_zoo.training.cache import load
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import BUDGETS, mean_and_std
 from scae_zoo.training.finetuning import FineTuning, finetune
+from scae_zoo.training.folders import split_folder
 from scae_zoo.training.runs import RunOptions, find_checkpoint
-from scae_zoo.training.sources import find_source, split_folder
+from scae_zoo.training.sources import find_source
 
 RECIPE = Path(__file__).parents[1] / 'recipes' / 'cifar_classification.py'
 TARGETS = 94, 95, 96

@@ -3,14 +3,14 @@
 import torch
 import torch.nn.functional as F
 
-from .autoencoder import Scae
+from .autoencoder import EncoderDecoder, Scae
 from .segmentation import ScaeSegmenter
 
 MIN_SIZE = 17  # pixels; smaller images are padded
 TILE = 512  # pixels
 
 
-def receptive_margin(model: Scae | ScaeSegmenter) -> tuple[int, int]:
+def receptive_margin(model: EncoderDecoder) -> tuple[int, int]:
     """How far, in pixels, a pixel of the output sees to each side, rounded up to the total stride; and that stride."""
     stride, reach = 1, 0
     for conv in (module for module in model.encoder.modules() if isinstance(module, torch.nn.Conv2d)):

@@ -4,16 +4,15 @@ import os
 from typing import Any, Literal, cast
 
 import torch
-import torch.nn as nn
 import torch.nn.functional as F
 
 from .autoencoder import (
+    EncoderDecoder,
     agreed_shortcuts,
     check_arguments,
     create_halves,
     decoder_tensors,
     known_architecture,
-    link_shortcuts,
 )
 from .checkpoints import find
 from .decoder import ScaeDecoder
@@ -22,42 +21,23 @@ from .models.scae import ScaeEncoder
 Init = Literal['autoencoder', 'encoder', 'random']
 
 
-class ScaeSegmenter(nn.Module):
+class ScaeSegmenter(EncoderDecoder):
     """An auto-encoder whose last deconvolution is a 3 x 3 convolution to the classes; no image is added at the end.
 
     Maps N x C x H x W images in normalised units to N x num_classes x H x W logits. Where the replaced deconvolution
     had stride 2, the logits are up-sampled to the image's size bilinearly.
     """
 
-    __jit_unused_properties__ = ['pretrained_cfg']
-
     def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
+        super().__init__(encoder, decoder)
         self.num_classes = cast(int, decoder.num_classes)
         self.upsample = encoder.blocks[0].conv.stride != (1, 1)
-        link_shortcuts(encoder, decoder)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         logits = self.decoder(*self.encoder.forward_shortcuts(x))
         if self.upsample:
             logits = F.interpolate(logits, size=x.shape[-2:], mode='bilinear', align_corners=False)
         return logits
-
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.encoder.set_grad_checkpointing(enable)
-        self.decoder.grad_checkpointing = enable
-
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """The encoder's, for ``timm.data.resolve_model_data_config``."""
-        return self.encoder.pretrained_cfg
-
-    @pretrained_cfg.setter
-    def pretrained_cfg(self, cfg: dict[str, Any]) -> None:
-        self.encoder.pretrained_cfg = cfg
 
 
 def create_segmenter(

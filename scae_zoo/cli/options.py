@@ -13,9 +13,10 @@ from ..checkpoints import Checkpoint
 from ..training.cache import MAX_UNREADABLE
 from ..training.data import ImageSet
 from ..training.distributed import world
+from ..training.folders import split_folder
 from ..training.loop import SAVE_SECONDS
 from ..training.runs import RunOptions, find_checkpoint
-from ..training.sources import dataset_title, load_images, split_folder
+from ..training.sources import dataset_title, load_images
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "

@@ -23,11 +23,12 @@ from .cache import Source, load
 from .data import ImageSet
 from .distributed import World, world
 from .finetuning import FineTuning, finetune
+from .folders import split_folder
 from .pretraining import Pretraining, pretrain
 from .run_folder import TrainingError
 from .runs import RunOptions
 from .segmenting import Segmenting, segment
-from .sources import Pairs, dataset_name, dataset_title, few, find_source, only, split_folder
+from .sources import Pairs, dataset_name, dataset_title, few, find_source, only
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24

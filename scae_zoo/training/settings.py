@@ -100,7 +100,7 @@ class Optimization(Settings):
     warmup: float = setting(0.03, 'share of the run in which the learning rate rises', low=0, high=1)
     clip_grad: float | None = setting(None, 'largest norm of the gradient', above=0)
     ema: float | None = setting(None, 'decay a step of the moving average of the weights, which rises to this as '
-                                      '1 - (steps + 1)^(-2/3)', low=0, high=1)
+                                      '1 - STEP^(-2/3)', low=0, high=1)
     crop: int | None = setting(None, "side of the crops in pixels; the model's input size where not given", low=17)
     flip: bool = setting(True, 'mirror half of the crops')
     seed: int = setting(0, 'seed of everything random', low=0, high=2 ** 63 - 1)

@@ -125,6 +125,7 @@ def test_one_bad_image_does_not_stop_the_others(
     ['reconstruct', 'none.png', '--model', 'scae_springenberg9.none'],
     ['evaluate', SHIPPED, '--data', '/no/such/folder'],
     ['evaluate', SHIPPED, '--data', str(WEIGHTS)],
+    ['evaluate', 'scae_springenberg9', '--data', '.', '--crop', '21'],
 ])
 def test_refusals_are_one_line(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
@@ -146,6 +147,22 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / '1.png').write_bytes(b'broken')
     assert run('evaluate', SHIPPED, '--data', tmp_path) == 2
     assert '1.png' in capsys.readouterr().err
+
+
+def test_evaluate_on_central_crops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, middle = tmp_path / 'whole', tmp_path / 'middle'
+    for folder in (whole, middle):
+        folder.mkdir()
+    picture = Image.linear_gradient('L').resize((32, 32)).rotate(30)
+    picture.save(whole / '0.png')
+    picture.crop((5, 5, 26, 26)).save(middle / '0.png')
+    assert run('evaluate', SHIPPED, '--data', whole, '--crop', '21') == 0
+    cropped = capsys.readouterr().out
+    assert run('evaluate', SHIPPED, '--data', middle, '--size', '21') == 0
+    assert capsys.readouterr().out.startswith(cropped)
+    assert 'card' not in cropped  # whose figure is of whole images
+    assert run('evaluate', SHIPPED, '--data', whole, '--crop', '33') == 2
+    assert '--crop' in capsys.readouterr().err
 
 
 def test_full_disk(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.evaluation import (
     average_precisions,
+    central_crop,
     denoising_quality,
     mean_average_precision,
     mean_iou,
@@ -41,6 +42,9 @@ from .options import (
 
 def evaluate_command(args: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(args.name)
+    if args.crop and checkpoint.kind != 'autoencoder':
+        raise ValueError(f'--crop: for auto-encoders; {checkpoint.name} is a {checkpoint.kind}, which has a size to be '
+                         'measured at')
     with world(args.device) as place:
         {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier, 'segmenter': _evaluate_segmenter}[
             checkpoint.kind](args, checkpoint, place.device)
@@ -65,6 +69,8 @@ def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, devi
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
     images = _images(args, default_size(cfg, None)).images
+    if args.crop:
+        images = central_crop(images, args.crop)
     result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
     print(f'{checkpoint.name}: {result.images} images, Gaussian noise of sigma {args.sigma} (of 255), clipped')
     for label, mean, pooled, ssim in (
@@ -73,7 +79,7 @@ def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, devi
         print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error, '
               f'SSIM {ssim:.4f}')
     recorded = checkpoint.metrics.get('denoising_psnr')
-    if isinstance(recorded, dict) and recorded.get('sigma') == args.sigma:
+    if isinstance(recorded, dict) and recorded.get('sigma') == args.sigma and not args.crop:
         _print_card(checkpoint, 'denoising_psnr', '{denoised:.2f} dB mean over {images} images')
 
 
@@ -156,6 +162,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
                      help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
+    sub.add_argument('--crop', type=whole_number(1),
+                     help="measure an auto-encoder on the central CROP x CROP pixels (default: on whole images)")
     sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)

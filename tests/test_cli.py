@@ -125,7 +125,6 @@ def test_one_bad_image_does_not_stop_the_others(
     ['reconstruct', 'none.png', '--model', 'scae_springenberg9.none'],
     ['evaluate', SHIPPED, '--data', '/no/such/folder'],
     ['evaluate', SHIPPED, '--data', str(WEIGHTS)],
-    ['evaluate', 'scae_springenberg9', '--data', '.', '--crop', '21'],
 ])
 def test_refusals_are_one_line(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(args) == 2
@@ -156,13 +155,20 @@ def test_evaluate_on_central_crops(tmp_path: Path, capsys: pytest.CaptureFixture
     picture = Image.linear_gradient('L').resize((32, 32)).rotate(30)
     picture.save(whole / '0.png')
     picture.crop((5, 5, 26, 26)).save(middle / '0.png')
-    assert run('evaluate', SHIPPED, '--data', whole, '--crop', '21') == 0
-    cropped = capsys.readouterr().out
+    assert run('evaluate', SHIPPED, '--data', whole, '--size', '32', '--crop', '21') == 0
+    first, *cropped = capsys.readouterr().out.splitlines()
+    assert '21 x 21' in first
     assert run('evaluate', SHIPPED, '--data', middle, '--size', '21') == 0
-    assert capsys.readouterr().out.startswith(cropped)
-    assert 'card' not in cropped  # whose figure is of whole images
-    assert run('evaluate', SHIPPED, '--data', whole, '--crop', '33') == 2
+    _, *uncropped, card = capsys.readouterr().out.splitlines()
+    assert cropped == uncropped
+    assert 'card' in card  # whose figure is of whole images
+    assert run('evaluate', SHIPPED, '--data', whole, '--size', '32', '--crop', '33') == 2
     assert '--crop' in capsys.readouterr().err
+
+
+def test_a_classifier_has_no_crop_to_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('evaluate', 'scae_springenberg9', '--data', '.', '--crop', '29') == 2
+    assert '--crop: for auto-encoders' in capsys.readouterr().err
 
 
 def test_full_disk(photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,8 +43,7 @@ from .options import (
 def evaluate_command(args: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(args.name)
     if args.crop and checkpoint.kind != 'autoencoder':
-        raise ValueError(f'--crop: for auto-encoders; {checkpoint.name} is a {checkpoint.kind}, which has a size to be '
-                         'measured at')
+        raise ValueError(f'--crop: for auto-encoders; {checkpoint.name} is a {checkpoint.kind}')
     with world(args.device) as place:
         {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier, 'segmenter': _evaluate_segmenter}[
             checkpoint.kind](args, checkpoint, place.device)
@@ -68,11 +67,12 @@ def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
 def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
-    images = _images(args, default_size(cfg, None)).images
+    images = _images(args, default_size(cfg, args.crop)).images
     if args.crop:
         images = central_crop(images, args.crop)
     result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
-    print(f'{checkpoint.name}: {result.images} images, Gaussian noise of sigma {args.sigma} (of 255), clipped')
+    crops = f'central crops of {args.crop} x {args.crop}, ' if args.crop else ''
+    print(f'{checkpoint.name}: {result.images} images, {crops}Gaussian noise of sigma {args.sigma} (of 255), clipped')
     for label, mean, pooled, ssim in (
             ('noisy   ', result.noisy, result.noisy_pooled, result.noisy_ssim),
             ('denoised', result.denoised, result.denoised_pooled, result.denoised_ssim)):
@@ -162,8 +162,9 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
                      help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
-    sub.add_argument('--crop', type=whole_number(1),
-                     help="measure an auto-encoder on the central CROP x CROP pixels (default: on whole images)")
+    sub.add_argument('--crop', type=whole_number(17),
+                     help='measure an auto-encoder on the central CROP x CROP pixels, without the card beside it '
+                          '(default: on whole images)')
     sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)

@@ -160,6 +160,8 @@ def find(
     given = os.fspath(weights_or_tag or '')
     if isinstance(weights_or_tag, os.PathLike) or means_a_folder(given):
         checkpoint = open_folder(given)
+    elif given in names():  # another architecture's, too, which is then refused by its name
+        checkpoint = _find_by_name(*split_name(given), kind, cache_dir)
     else:
         checkpoint = _find_by_name(architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
     checkpoint.require_architecture(architecture)
@@ -172,7 +174,7 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
     same = [name for name in every if split_name(name)[0] == architecture]
     there_are = f'there are {", ".join(same or every)}' if every else (
         'there are none; train one with a recipe, or give weights=PATH')
-    if kind == 'segmenter':
+    if kind == 'segmenter' or not same:
         there_are += '; pretrained=False makes one that is still to be trained'
     if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
         raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {there_are}')

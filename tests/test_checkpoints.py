@@ -42,6 +42,15 @@ def test_every_way_gives_the_same_encoder() -> None:
     assert half == {key for key in stored if key.endswith('conv.weight')}
 
 
+@pytest.mark.parametrize('weights, message', [
+    (SHIPPED, f'is for {ARCHITECTURE}, not scae_allconv15'),
+    ('scae_allconv15.nonsense', 'scae_allconv15.nonsense: no such checkpoint'),
+])
+def test_a_name_of_another_network_is_refused_as_it_was_given(weights: str, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        create_autoencoder('scae_allconv15', weights=weights)
+
+
 def test_the_default_is_a_classifier_that_knows_its_classes() -> None:
     model = timm.create_model(ARCHITECTURE, pretrained=True)
     assert same(model, timm.create_model(DEFAULT, pretrained=True))

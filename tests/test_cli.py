@@ -106,6 +106,17 @@ def test_same_name_from_two_folders(photograph: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / 'out').iterdir())) == 2
 
 
+def test_reconstruct_what_is_noisy_already(photograph: Path, tmp_path: Path) -> None:
+    clean = np.asarray(Image.open(photograph), np.float32)
+    noisy = (clean + np.random.default_rng(0).normal(0, 25, clean.shape)).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path / 'noisy.png')
+    assert run('reconstruct', tmp_path / 'noisy.png', '--noise', 'none', '-o', tmp_path / 'out') == 0
+    [path] = (tmp_path / 'out').iterdir()
+    restored = np.asarray(Image.open(path), np.float32)
+    assert restored.shape == clean.shape
+    assert np.square(restored - clean).mean() < np.square(noisy - clean).mean() / 3
+
+
 def test_one_bad_image_does_not_stop_the_others(
         photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = tmp_path / 'bad.png'

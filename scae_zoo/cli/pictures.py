@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.cbook import get_sample_data
+from PIL import Image
 
 from .. import checkpoints
 from ..autoencoder import Scae, create_autoencoder
@@ -21,6 +22,7 @@ from ..training.runs import find_checkpoint
 from .options import Command, load_autoencoder, metric_lines, whole_number
 
 DEMO_MODEL = 'scae_springenberg9'
+UNCHANGED = 'none'  # --noise for images that are noisy already
 
 
 def _headline(checkpoint: Checkpoint) -> str:
@@ -75,6 +77,10 @@ def info_command(args: argparse.Namespace) -> int:
     layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
                       for s in ARCHITECTURES[architecture])
     print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
+    others = [n for n in checkpoints.names() if checkpoints.split_name(n)[0] == architecture and n != checkpoint.name] \
+        if checkpoint else []
+    if others:
+        print(f'  others       {", ".join(others)}')
     print(f'  encoder      {layers}  (channels; /2: stride 2)')
     decoder = '' if checkpoint and checkpoint.kind == 'classifier' else f', with decoder {total / 1e6:.2f} M'
     print(f'  parameters   encoder {own / 1e6:.2f} M{decoder}')
@@ -118,6 +124,14 @@ def _process(model: Scae, noise: str, path: Path, output: Path, seed: int) -> tu
     return before, after
 
 
+def _restore(model: Scae, path: Path, output: Path) -> None:
+    """Write the reconstruction of one file alone."""
+    mean, std = model.encoder.pretrained_cfg['mean'], model.encoder.pretrained_cfg['std']
+    image = torch.from_numpy(open_rgb(path)).permute(2, 0, 1)[None]
+    restored = denormalize(reconstruct(model, normalize(image, mean, std)), mean, std).round().byte()
+    save_png(Image.fromarray(restored[0].permute(1, 2, 0).numpy()), output)
+
+
 def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
     """A name that is no input of this call nor what becomes of another one: two inputs may share a stem."""
     path, number = folder / f'{stem}.png', 2
@@ -128,18 +142,24 @@ def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
 
 
 def reconstruct_command(args: argparse.Namespace) -> int:
-    parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
+    if args.noise != UNCHANGED:
+        parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
     model, _ = load_autoencoder(args.model)
     failed, taken = 0, {path.resolve() for path in args.images}
     for path in args.images:
-        output = _free_name(args.output, f'{path.stem}_{args.noise.replace(":", "-")}', taken)
+        suffix = 'reconstruction' if args.noise == UNCHANGED else args.noise.replace(':', '-')
+        output, figures = _free_name(args.output, f'{path.stem}_{suffix}', taken), ''
         try:
-            before, after = _process(model, args.noise, path, output, args.seed)
+            if args.noise == UNCHANGED:
+                _restore(model, path, output)
+            else:
+                before, after = _process(model, args.noise, path, output, args.seed)
+                figures = f'PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed '
         except ImageError as error:
             print(f'scae: error: {error}', file=sys.stderr)
             failed += 1
         else:
-            print(f'{path}: PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed -> {output}')
+            print(f'{path}: {figures}-> {output}')
     if failed == len(args.images):
         return 2
     return 1 if failed else 0
@@ -165,13 +185,14 @@ def add_commands(command: Command) -> None:
                      help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
 
     sub = command('reconstruct', reconstruct_command,
-                  'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.')
+                  'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction;\n'
+                  'or, with --noise none, reconstruct them as they are, and write the reconstructions alone.')
     sub.add_argument('images', metavar='IMAGE', type=Path, nargs='+', help='image files of any size and mode')
     sub.add_argument('--model', default=DEMO_MODEL, help=
                      'auto-encoder: a checkpoint, an architecture or a folder (default: %(default)s)')
     sub.add_argument('--noise', default='gaussian:25',
                      help='gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, '
-                          'side of a block in pixels) (default: %(default)s)')
+                          'side of a block in pixels); none: the images are noisy already (default: %(default)s)')
     sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('.'),
                      help='folder for the pictures, made if need be (default: this one)')
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')

@@ -42,7 +42,7 @@ def test_every_way_gives_the_same_encoder() -> None:
     assert half == {key for key in stored if key.endswith('conv.weight')}
 
 
-@pytest.mark.parametrize('weights, message', [
+@pytest.mark.parametrize(('weights', 'message'), [
     (SHIPPED, f'is for {ARCHITECTURE}, not scae_allconv15'),
     ('scae_allconv15.nonsense', 'scae_allconv15.nonsense: no such checkpoint'),
 ])

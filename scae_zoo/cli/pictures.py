@@ -11,7 +11,7 @@ from PIL import Image
 from .. import checkpoints
 from ..autoencoder import Scae, create_autoencoder
 from ..checkpoints import Checkpoint, CheckpointError
-from ..corruption import BlockMask, GaussianNoise, parse_corruption
+from ..corruption import parse_corruption
 from ..images import ImageError, open_rgb, save_png, side_by_side
 from ..models.scae import ARCHITECTURES
 from ..reconstruction import reconstruct
@@ -98,38 +98,25 @@ def info_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _corrupt_and_reconstruct(
-        model: Scae,
-        corrupt: GaussianNoise | BlockMask,
-        image: torch.Tensor,
-        seed: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A 1 x 3 x H x W uint8 image, corrupted and reconstructed, both as uint8 like it."""
+def _reconstructed(model: Scae, noise: str, path: Path, seed: int) -> list[torch.Tensor]:
+    """The image of a file, the same corrupted, and reconstructed from that, 1 x 3 x H x W uint8 each."""
     mean, std = model.encoder.pretrained_cfg['mean'], model.encoder.pretrained_cfg['std']
-    corrupted = corrupt(normalize(image, mean, std), torch.Generator().manual_seed(seed))
-    both = (denormalize(x, mean, std).round().byte() for x in (corrupted, reconstruct(model, corrupted)))
-    return next(both), next(both)
+    image = torch.from_numpy(open_rgb(path)).permute(2, 0, 1)[None]
+    x = normalize(image, mean, std)
+    if noise != UNCHANGED:
+        x = parse_corruption(noise, mean, std, clip=True)(x, torch.Generator().manual_seed(seed))
+    return [image, *(denormalize(y, mean, std).round().byte() for y in (x, reconstruct(model, x)))]
 
 
 def _process(model: Scae, noise: str, path: Path, output: Path, seed: int) -> tuple[float, float]:
-    """Write the picture input | corrupted | reconstruction of one file; returns the PSNR before and after, in dB."""
-    cfg = model.encoder.pretrained_cfg
-    corrupt = parse_corruption(noise, cfg['mean'], cfg['std'], clip=True)
-    image = torch.from_numpy(open_rgb(path)).permute(2, 0, 1)[None]
-    corrupted, restored = _corrupt_and_reconstruct(model, corrupt, image, seed)
-    before, after = psnr(corrupted, image).item(), psnr(restored, image).item()
-    panels = [x[0].permute(1, 2, 0).numpy() for x in (image, corrupted, restored)]
+    """Write the picture input | corrupted | reconstruction of one file, or the reconstruction alone where nothing is
+    corrupted; returns the PSNR before and after, in dB."""
+    images = _reconstructed(model, noise, path, seed)
+    before, after = (psnr(x, images[0]).item() for x in images[1:])
+    panels = [x[0].permute(1, 2, 0).numpy() for x in images]
     titles = ['input', f'{noise}  {before:.2f} dB', f'reconstruction  {after:.2f} dB']
-    save_png(side_by_side(panels, titles), output)
+    save_png(Image.fromarray(panels[2]) if noise == UNCHANGED else side_by_side(panels, titles), output)
     return before, after
-
-
-def _restore(model: Scae, path: Path, output: Path) -> None:
-    """Write the reconstruction of one file alone."""
-    mean, std = model.encoder.pretrained_cfg['mean'], model.encoder.pretrained_cfg['std']
-    image = torch.from_numpy(open_rgb(path)).permute(2, 0, 1)[None]
-    restored = denormalize(reconstruct(model, normalize(image, mean, std)), mean, std).round().byte()
-    save_png(Image.fromarray(restored[0].permute(1, 2, 0).numpy()), output)
 
 
 def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
@@ -148,18 +135,15 @@ def reconstruct_command(args: argparse.Namespace) -> int:
     failed, taken = 0, {path.resolve() for path in args.images}
     for path in args.images:
         suffix = 'reconstruction' if args.noise == UNCHANGED else args.noise.replace(':', '-')
-        output, figures = _free_name(args.output, f'{path.stem}_{suffix}', taken), ''
+        output = _free_name(args.output, f'{path.stem}_{suffix}', taken)
         try:
-            if args.noise == UNCHANGED:
-                _restore(model, path, output)
-            else:
-                before, after = _process(model, args.noise, path, output, args.seed)
-                figures = f'PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed '
+            before, after = _process(model, args.noise, path, output, args.seed)
         except ImageError as error:
             print(f'scae: error: {error}', file=sys.stderr)
             failed += 1
         else:
-            print(f'{path}: {figures}-> {output}')
+            figures = f'PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed '
+            print(f'{path}: {"" if args.noise == UNCHANGED else figures}-> {output}')
     if failed == len(args.images):
         return 2
     return 1 if failed else 0

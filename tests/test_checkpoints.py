@@ -51,6 +51,11 @@ def test_a_name_of_another_network_is_refused_as_it_was_given(weights: str, mess
         create_autoencoder('scae_allconv15', weights=weights)
 
 
+def test_a_network_without_weights_says_how_it_is_made() -> None:
+    with pytest.raises(CheckpointError, match='scae_vgg16: no autoencoder of it; .*pretrained=False makes one'):
+        create_autoencoder('scae_vgg16', pretrained=True)
+
+
 def test_the_default_is_a_classifier_that_knows_its_classes() -> None:
     model = timm.create_model(ARCHITECTURE, pretrained=True)
     assert same(model, timm.create_model(DEFAULT, pretrained=True))

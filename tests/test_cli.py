@@ -51,6 +51,9 @@ def test_info(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert printed.startswith(DEFAULT)
         assert 'classifier' in printed
         assert 'with decoder' not in printed
+    others = [line for line in printed.splitlines() if line.startswith('  others ')]
+    assert len(others) == (name != 'scae_vgg16')
+    assert (SHIPPED in ''.join(others)) == (name == 'scae_springenberg9')
 
 
 def test_demo_improves_a_real_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

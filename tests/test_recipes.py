@@ -131,6 +131,8 @@ def test_curves(tmp_path: Path) -> None:
     """Of the runs of this recipe, not of a copy that someone put aside."""
     out = tmp_path / 'out'
     assert run('cifar10_all_labels', out).returncode == 0
+    ended = [(out / f'{row}-seed0' / 'log.jsonl').stat().st_mtime_ns for row in ('pre-training', 'no-pre-training')]
+    assert ended == sorted(ended)  # the checkpoint that people wait for, then its control
     (out / 'pre-training-seed0').rename(out / 'pre-training-seed0.aside')
     assert run('cifar10_all_labels', out).returncode == 0
     results = json.loads((out / 'results.json').read_text())

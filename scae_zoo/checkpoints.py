@@ -158,10 +158,11 @@ def find(
     """
     architecture, tag = split_name(name)
     given = os.fspath(weights_or_tag or '')
+    other, is_whole_name, _ = given.partition('.')
     if isinstance(weights_or_tag, os.PathLike) or means_a_folder(given):
         checkpoint = open_folder(given)
-    elif given in names():  # another architecture's, too, which is then refused by its name
-        checkpoint = _find_by_name(*split_name(given), kind, cache_dir)
+    elif is_whole_name and other.startswith('scae_') and other != architecture:
+        raise CheckpointError(f'{given}: is for {other}, not {architecture}; `scae list` shows which there are')
     else:
         checkpoint = _find_by_name(architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
     checkpoint.require_architecture(architecture)
@@ -175,7 +176,7 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
     there_are = f'there are {", ".join(same or every)}' if every else (
         'there are none; train one with a recipe, or give weights=PATH')
     if kind == 'segmenter' or not same:
-        there_are += '; pretrained=False makes one that is still to be trained'
+        there_are += "; for one still to be trained: pretrained=False, init='random', or --model on the command line"
     if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
         raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {there_are}')
     name = f'{architecture}.{tag}' if tag else same[0]

@@ -43,16 +43,18 @@ def test_every_way_gives_the_same_encoder() -> None:
 
 
 @pytest.mark.parametrize(('weights', 'message'), [
-    (SHIPPED, f'is for {ARCHITECTURE}, not scae_allconv15'),
+    (SHIPPED, f'{SHIPPED}: is for {ARCHITECTURE}, not scae_allconv15'),
+    (f'{ARCHITECTURE}.nonsense', f'{ARCHITECTURE}.nonsense: is for {ARCHITECTURE}, not scae_allconv15'),
     ('scae_allconv15.nonsense', 'scae_allconv15.nonsense: no such checkpoint'),
+    ('nonsense.safetensors', 'nonsense.safetensors: no such checkpoint'),
 ])
-def test_a_name_of_another_network_is_refused_as_it_was_given(weights: str, message: str) -> None:
+def test_a_name_that_does_not_fit_is_refused(weights: str, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         create_autoencoder('scae_allconv15', weights=weights)
 
 
 def test_a_network_without_weights_says_how_it_is_made() -> None:
-    with pytest.raises(CheckpointError, match='scae_vgg16: no autoencoder of it; .*pretrained=False makes one'):
+    with pytest.raises(CheckpointError, match='scae_vgg16: no autoencoder of it; .*for one still to be trained: '):
         create_autoencoder('scae_vgg16', pretrained=True)
 
 

@@ -69,7 +69,7 @@ def test_only_networks_are_listed() -> None:
     suffixes = ('', '_encoder', '_segmenter')
     listed = {name for name, value in vars(hubconf).items() if callable(value) and not name.startswith('_')}
     assert listed == {f'{name}_scae{suffix}' for name in SHORT_NAMES for suffix in suffixes}  # as torch.hub.list has it
-    with pytest.raises(CheckpointError, match='no segmenter of it; .* pretrained=False makes one'):
+    with pytest.raises(CheckpointError, match='no segmenter of it; .* for one still to be trained: pretrained=False'):
         load('springenberg9_scae_segmenter', num_classes=4)
 
 

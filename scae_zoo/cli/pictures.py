@@ -169,8 +169,8 @@ def add_commands(command: Command) -> None:
                      help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
 
     sub = command('reconstruct', reconstruct_command,
-                  'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction;\n'
-                  'or, with --noise none, reconstruct them as they are, and write the reconstructions alone.')
+                  'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
+                  'With --noise none they are reconstructed as they are, and the reconstructions are written alone.')
     sub.add_argument('images', metavar='IMAGE', type=Path, nargs='+', help='image files of any size and mode')
     sub.add_argument('--model', default=DEMO_MODEL, help=
                      'auto-encoder: a checkpoint, an architecture or a folder (default: %(default)s)')

@@ -55,8 +55,9 @@ def named_source(data: str, split: str, root: Path, masks: bool) -> Source:
             return _voc(data, split, root) if data.startswith('torch/voc') else _dataset(data, split, root)
     except Exception as error:  # the readers raise what their libraries and the network raise
         reason = (str(error).splitlines() or [''])[0]
-        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}); without a '
-                         'network, put its files there, or give a folder of images') from error
+        offline = '; offline, put its files there' if prefix == 'torch' else ''
+        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}){offline}'
+                         ) from error
 
 
 def _torch_split(data: str, split: str) -> str:

@@ -173,6 +173,7 @@ def test_accumulated_parts_add_up(tmp_path: Path) -> None:
             assert (a - b).norm() <= 1e-4 * (a - before).norm()
 
 
+@pytest.mark.usefixtures('_float32')
 @pytest.mark.parametrize('kind', ['masks', 'many labels'])
 def test_parts_weigh_what_is_counted_in_them(tmp_path: Path, kind: str) -> None:
     """The first image has little of it, the second nothing: split up, the batch teaches the same."""

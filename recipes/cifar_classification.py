@@ -18,7 +18,7 @@ PRETRAINING = {
     'smoke': Pretraining(epochs=1, crop=29, batch_size=16),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=12, crop=29, first_crop=18, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1,
+    'cpu': FineTuning(epochs=16, crop=29, first_crop=18, batch_size=128, pad=2, cutout=0.25, label_smoothing=0.1,
                       ema=0.99, weight_decay=0.5),
     'gpu': FineTuning(epochs=80, crop=29, batch_size=512, lr=6e-3, pad=2, cutout=0.25, label_smoothing=0.1, ema=0.99,
                       weight_decay=0.5),

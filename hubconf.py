@@ -1,4 +1,4 @@
-"""Entry points for ``torch.hub.load(REPOSITORY, 'vgg16_scae')``."""
+"""Entry points for ``torch.hub.load(REPOSITORY, 'springenberg9_scae')``."""
 
 from scae_zoo.hub import entry_points as _entry_points  # torch.hub lists what has no underscore
 

@@ -91,7 +91,7 @@ def speed(
         repeats: int = 1,
 ) -> Speed:
     """Speed of ``repeats`` passes over N x 3 x H x W uint8 images, after one that compiles and warms up. There is
-    neither augmentation nor a moving average, and the noise has one sigma."""
+    no augmentation but crops and flips, no moving average, and the noise has one sigma."""
     torch.manual_seed(0)
     torch.compiler.reset()  # or it would compile for any size, having seen another network's
     on_gpu, device = where.device.type == 'cuda', where.device

@@ -4,7 +4,7 @@
 
 The plain loop is what a tutorial has: float32 (TF32 convolutions on a GPU, PyTorch's default), torchvision's CIFAR10
 class in a DataLoader with a worker process a core, Adam. Its first third, in which the workers are ahead, is not timed.
-Ours is the training engine as `scae pretrain --opt adam` runs it. The two alternate; the ratio of the medians is what
+Ours is the training engine as `scae pretrain --opt adam` runs it, with noise of one sigma, not clipped. The two alternate; the ratio of the medians is what
 counts. The achieved FLOP/s are set against the fastest convolution that this machine was seen to do in the same run.
 """
 

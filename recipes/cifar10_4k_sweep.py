@@ -35,7 +35,7 @@ HELD_SEED = 1000
 
 
 def main() -> None:
-    with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True) as e:
+    with experiment(__doc__, 'torch/cifar10', seeds=(0,), rows=True, ships=False) as e:
         pretraining, finetuning = e.pick(**PRETRAINING), e.pick(**FINETUNING)
         arms = chosen([Arm('no pre-training', None), *(
             Arm(corruption, pretraining.replace(corruption=corruption), f'dae_sweep{i}')

@@ -153,6 +153,12 @@ def test_one_seed(recipe: str, tmp_path: Path) -> None:
     assert 'unrecognized arguments: 1' in result.stderr
 
 
+def test_a_sweep_has_nothing_to_ship(tmp_path: Path) -> None:
+    result = run('cifar10_4k_sweep', tmp_path / 'out', '--ship')
+    assert result.returncode == 2
+    assert 'unrecognized arguments: --ship' in result.stderr
+
+
 def test_rows_measured_on_other_images_are_no_rows(tmp_path: Path) -> None:
     data, out = tmp_path / 'Mine', tmp_path / 'out'
     sample_images.write_classes(data, 32, 12, ('a', 'b', 'c'))

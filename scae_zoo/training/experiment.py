@@ -214,6 +214,7 @@ def experiment(
         smoke: tuple[str, int, Sequence[str]] = ('classes', 32, ('a', 'b', 'c')),
         rows: bool = False,
         one_seed: bool = False,
+        ships: bool = True,
         any_data: bool = False,
         options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> Iterator[Experiment]:
@@ -226,6 +227,7 @@ def experiment(
         smoke: Kind, side in pixels and classes of the images that are made for ``--budget smoke`` without a --data-dir.
         rows: Whether it can make some rows of its table only.
         one_seed: Whether it takes a single seed.
+        ships: Whether it makes checkpoints that may ship.
         any_data: Whether its checkpoints are named for the data that it is given, not for ``data`` alone.
         options: Adds the recipe's own options.
     """
@@ -247,7 +249,9 @@ def experiment(
     parser.add_argument('--out', metavar='DIR', type=Path, help=f'(default: runs/{name}/BUDGET)')
     parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
     parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')
-    parser.add_argument('--ship', action='store_true', help="write the checkpoints into the package's weights as well")
+    if ships:
+        parser.add_argument('--ship', action='store_true', help="write the checkpoints into the package's weights as well")
+    parser.set_defaults(ship=False)
     if options is not None:
         options(parser)
     args = parser.parse_args()

@@ -99,7 +99,7 @@ def create_autoencoder(
         ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
         TypeError: There is no such argument; an auto-encoder has no classes.
     """
-    check_arguments(kwargs)
+    kwargs = given(kwargs)
     architecture = known_architecture(name)
     checkpoint = find(name, weights, 'autoencoder', cache_dir) if pretrained or weights else None
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
@@ -109,12 +109,17 @@ def create_autoencoder(
     return Scae(encoder, decoder)
 
 
-def check_arguments(kwargs: Mapping[str, Any]) -> None:
-    """Refuse what no network of two halves can be made with."""
+def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are not None, which means, as to timm, that they are not given.
+
+    Raises:
+        TypeError: No network of two halves is made with one of them.
+    """
     unknown = sorted(kwargs.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
     if unknown:
         raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
                         'norm_layer, device and dtype')
+    return {key: value for key, value in kwargs.items() if value is not None}
 
 
 def known_architecture(name: str) -> str:
@@ -161,7 +166,7 @@ def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: A
     else with timm's configuration of the untrained network, not that of the architecture's default checkpoint."""
     source: dict[str, Any] = {'pretrained_cfg': 'untrained'}
     if checkpoint is not None:
-        kwargs = checkpoint.model_args | kwargs
+        kwargs = checkpoint.model_args | {key: value for key, value in kwargs.items() if value is not None}
         source = dict(
             pretrained=True,
             pretrained_cfg=checkpoint.pretrained_cfg,

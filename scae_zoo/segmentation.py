@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from .autoencoder import (
     EncoderDecoder,
     agreed_shortcuts,
-    check_arguments,
     create_halves,
     decoder_tensors,
+    given,
     known_architecture,
 )
 from .checkpoints import find
@@ -73,7 +73,7 @@ def create_segmenter(
         ValueError: The architecture or ``init`` is unknown, ``num_classes`` is missing or not positive, ``shortcuts``
             contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
     """
-    check_arguments(kwargs)
+    kwargs = given(kwargs)
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
     if num_classes is None and not pretrained:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -24,6 +25,8 @@ def _own_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         patch.delenv('SCAE_ZOO_CHECKPOINTS', raising=False)
         patch.setenv('SCAE_ZOO_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
         patch.setenv('HF_HUB_OFFLINE', '1')
+        patch.setattr(huggingface_hub.constants, 'HF_HUB_OFFLINE', True)  # it has read the variable on import
+        patch.setenv('PYTHONPATH', str(WEIGHTS.parents[1]))  # processes test this checkout, whatever is installed
         yield
 
 

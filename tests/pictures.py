@@ -53,14 +53,14 @@ def encoded(value: int, kind: str = 'PNG') -> bytes:
     return buffer.getvalue()
 
 
-def write_parquet(folder: Path, pictures: list[bytes], targets: list[int], names: list[str] | None) -> None:
+def write_parquet(folder: Path, pictures: list[bytes | None], targets: list[int], names: list[str] | None) -> None:
     from datasets import ClassLabel, Dataset, Features, Value
     from datasets import Image as ImageFeature
 
     folder.mkdir(parents=True)
     features = Features({
         'image': ImageFeature(), 'label': Value('int64') if names is None else ClassLabel(names=names)})
-    rows = {'image': [{'bytes': data, 'path': None} for data in pictures], 'label': targets}
+    rows = {'image': [data and {'bytes': data, 'path': None} for data in pictures], 'label': targets}
     Dataset.from_dict(rows, features=features).to_parquet(folder / 'train-00000-of-00001.parquet')
 
 

@@ -162,6 +162,20 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert '1.png' in capsys.readouterr().err
 
 
+def test_an_auto_encoder_is_measured_on_all_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However the sub-folders are arranged, and whatever a table says of labels, as when it was trained."""
+    for name in ('a/b', 'a_b', 'empty'):
+        (tmp_path / name).mkdir(parents=True)
+    for path in ('a/b/0.png', 'a_b/1.png', 'a_b/2.png'):
+        Image.linear_gradient('L').resize((32, 32)).save(tmp_path / path)
+    table = tmp_path / 'labels.csv'
+    table.write_text('image,cat\na_b/2.png,1\n')
+    for _ in range(2):
+        assert run('evaluate', SHIPPED, '--data', tmp_path) == 0
+        assert '3 images' in capsys.readouterr().out
+        table.unlink(missing_ok=True)
+
+
 def test_evaluate_on_central_crops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, middle = tmp_path / 'whole', tmp_path / 'middle'
     for folder in (whole, middle):
@@ -236,6 +250,19 @@ def test_a_reader_that_goes_away() -> None:
     os.close(writer)
     assert result.returncode == 141
     assert result.stderr == ''
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """The picture's name is printed in another way, and the next image is processed."""
+    for name in (b'caf\xe9.png', b'tea.png'):
+        Image.linear_gradient('L').resize((32, 32)).save(tmp_path / os.fsdecode(name))
+    environment = {**os.environ, 'PYTHONPATH': str(CHECKOUT), 'PYTHONIOENCODING': 'utf-8:strict'}
+    result = subprocess.run(
+        [sys.executable.encode(), b'-m', b'scae_zoo', b'reconstruct', b'caf\xe9.png', b'tea.png', b'-o', b'out'],
+        cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'caf\\udce9.png: PSNR' in result.stdout
+    assert len(list((tmp_path / 'out').iterdir())) == 2
 
 
 def test_as_a_command(tmp_path: Path) -> None:

@@ -2,18 +2,23 @@
 
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 from safetensors.torch import load_file
 
 from scae_zoo.cli import main
 from scae_zoo.training import sample_images
+from scae_zoo.training.distributed import world
+from scae_zoo.training.run_folder import TrainingError
 
 from .random_kills import ROOT, write_images
 
@@ -30,6 +35,15 @@ ENVIRONMENT = {'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
 def torchrun(*args: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [*TORCHRUN, '-m', 'scae_zoo', *args], env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True)
+
+
+def free_port() -> str:
+    """One below those that the system gives out by itself, so that no other process takes it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 30_000)
+        with socket.socket() as trial:
+            if trial.connect_ex(('127.0.0.1', port)) != 0:
+                return str(port)
 
 
 def losses(out: Path) -> list[float]:
@@ -68,6 +82,39 @@ def test_probes_in_two_processes_train_as_one(tmp_path: Path) -> None:
     assert main([*args, str(tmp_path / 'one'), *options.split()]) == 0
     run = 'scae_springenberg9.dae_cifar10'
     assert losses(tmp_path / 'two' / run) == pytest.approx(losses(tmp_path / 'one' / run), rel=0.003)
+
+
+def test_machines_that_do_not_share_the_folder(tmp_path: Path) -> None:
+    """As where two of them have a disk each: all stop before the training, not the others after it; also where either
+    has been the first one before."""
+    write_images(tmp_path / 'images')
+    command = [sys.executable, '-m', 'scae_zoo', 'pretrain', str(tmp_path / 'images'), *OPTIONS.split(), '-o']
+    for disks in ('ab', 'ba'):
+        meeting = {'WORLD_SIZE': '2', 'LOCAL_WORLD_SIZE': '1', 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': free_port()}
+        processes = [subprocess.Popen(
+            [*command, str(tmp_path / disk)], env={**os.environ, **ENVIRONMENT, **meeting, 'RANK': str(rank)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for rank, disk in enumerate(disks)]
+        try:
+            for process in processes:
+                output, errors = process.communicate(timeout=120)
+                assert process.returncode == 2, errors
+                assert 'is not the same folder on all machines; give an --out that they share' in errors
+                assert 'epoch' not in output
+        finally:
+            for process in processes:
+                process.kill()
+
+
+def test_one_gpu_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
+    with pytest.raises(ValueError, match='cuda:1: is one GPU, and there are several processes'), world('cuda:1'):
+        pass
+
+
+def test_a_gpu_without_memory() -> None:
+    """What PyTorch then says goes on for many lines of figures; it is raised here as it would be."""
+    with pytest.raises(TrainingError, match='Tried to allocate 2.00 GiB. Free some of it, or use'), world('cpu'):
+        raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity')
 
 
 def test_all_see_the_end_of_the_run_that_they_waited_for(tmp_path: Path) -> None:

@@ -175,12 +175,14 @@ def test_hugging_face_imagenet(tmp_path: Path, names: list[str] | None) -> None:
 
 def test_hugging_face_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Named and left out, not replaced by the next image; labels without names are numbered."""
-    write_parquet(tmp_path / 'set', [encoded(10), encoded(20)[:50], encoded(30)], [0, 1, 2], None)
+    write_parquet(tmp_path / 'set', [encoded(10), encoded(20)[:50], encoded(30), None], [0, 1, 2, 3], None)
     images = load_images(f'hfds/{tmp_path}/set', size=None, root=tmp_path / 'root', max_unreadable=0.5)
     assert values(images) == [10, 30]
     assert labels(images) == [0, 2]
     assert images.classes == ('0', '1', '2')
-    assert f'left out: hfds/{tmp_path}/set image 1: ' in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert f'left out: hfds/{tmp_path}/set image 1: ' in printed
+    assert f'left out: hfds/{tmp_path}/set image 3: cannot be read (there is none)' in printed
 
 
 def test_hugging_face_without_labels(tmp_path: Path) -> None:

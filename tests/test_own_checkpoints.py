@@ -136,6 +136,11 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     again = create_autoencoder(ARCHITECTURE, weights=str(tmp_path / f'{ARCHITECTURE}.silu')).eval()
     assert (again(x) - model(x)).norm() < 0.01 * model(x).norm()  # stored as fp16
     assert isinstance(again.decoder.blocks[0].bn.act, torch.nn.SiLU)
+    not_given = create_autoencoder(
+        ARCHITECTURE, weights=str(tmp_path / f'{ARCHITECTURE}.silu'), act_layer=None, norm_layer=None, dtype=None)
+    torch.testing.assert_close(not_given.eval()(x), again(x))
+    model = create_encoder(ARCHITECTURE, checkpoints.open_folder(tmp_path / 'mine'), act_layer=None)
+    torch.testing.assert_close(model.eval()(x), expected)
 
 
 @pytest.mark.parametrize('args', [

@@ -206,8 +206,9 @@ def test_two_processes_share_a_pretraining(tmp_path: Path) -> None:
                'cpu', '--out', str(out), '--rows']
     processes = [subprocess.Popen([*command, row], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
                  for row in ('pre-training', 'today')]
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    printed = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    assert sum(output.count('epoch 1 ') for output, _ in printed) == 3  # one pre-training, and a fine-tuning each
     assert len(list(out.glob('*-seed0/scae_*/manifest.json'))) == 3
 
 

@@ -156,6 +156,17 @@ def test_state_of_unknown_configuration(tmp_path: Path) -> None:
         train(tmp_path, images=4, epochs=1)
 
 
+def test_checkpoint_of_unknown_configuration(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not taken for what this run would make."""
+    assert pretrain(images, tmp_path / 'run') == 0
+    (tmp_path / 'run' / 'run.json').unlink()
+    before = times(tmp_path / 'run')
+    capsys.readouterr()
+    assert pretrain(images, tmp_path / 'run') == 2
+    assert 'but no run.json; give another --out' in error_of(capsys)
+    assert times(tmp_path / 'run') == before
+
+
 def test_folder_is_a_file(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     with pytest.raises(TrainingError, match='file: cannot be written'), RunFolder(tmp_path / 'file', {}).held():

@@ -208,6 +208,14 @@ def test_masks(masked: Path) -> None:
     assert load_images(str(masked), size=4, masks=True).identity != images.identity
 
 
+def test_names_of_classes_as_other_systems_write_them(masked: Path) -> None:
+    (masked / 'classes.txt').write_bytes(b'\xef\xbb\xbfciel\r\nh\xc3\xa9t\r\n')
+    assert load_images(str(masked), size=4, masks=True).classes == ('ciel', 'hét')
+    (masked / 'classes.txt').write_bytes(b'ciel\r\nh\xe9t\r\n')
+    with pytest.raises(ValueError, match='classes.txt: is not UTF-8; save it as that'):
+        load_images(str(masked), size=4, masks=True)
+
+
 @pytest.mark.parametrize(('table', 'fault'), [
     ('', 'labels.csv: needs a header'),
     ('image\n0.png\n', 'labels.csv: needs a header'),

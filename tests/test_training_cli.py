@@ -2,26 +2,24 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 import yaml
-from filelock import FileLock
+from PIL import Image
 
 from scae_zoo import checkpoints, create_autoencoder
 from scae_zoo.cli import main
-from scae_zoo.training import pretraining, provenance, runs, sample_images
+from scae_zoo.training import sample_images
 from scae_zoo.training.finetuning import FineTuning, create_classifier
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.probing import Probing
-from scae_zoo.training.provenance import git_revision
 from scae_zoo.training.segmenting import Segmenting
 from scae_zoo.training.settings import Settings, option
 
@@ -35,6 +33,7 @@ def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[st
     assert checkpoint.kind == 'autoencoder'
     assert checkpoint.metrics['denoising_psnr']['images'] == 24  # the test split beside the training split
     assert checkpoint.config['pretrained_cfg']['input_size'] == [3, 29, 29]
+    assert 'opt: muon\n' in checkpoint.read('recipe.yaml').decode()
     assert run('evaluate', pretrained, '--data', data / 'classes', '--limit', '5') == 0
     assert '5 images' in capsys.readouterr().out
     assert run('info', pretrained) == 0
@@ -114,60 +113,6 @@ def test_growing_crops(
     assert 'first_crop: 18' in checkpoint.read('recipe.yaml').decode()
 
 
-def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though another commit is checked out by the time that the run ends."""
-    git_revision.cache_clear()
-    out, git = tmp_path / 'run', tmp_path / 'bin' / 'git'
-    git.parent.mkdir()
-    git.write_text(f'#!/bin/sh\nif [ -e {out}/log.jsonl ]; then echo later; else echo earlier; fi\n')
-    git.chmod(0o755)
-    monkeypatch.setenv('PATH', str(git.parent), prepend=os.pathsep)
-    assert run('pretrain', data / 'classes' / 'train', *SMALL, '-o', out) == 0
-    git_revision.cache_clear()
-    assert 'git_revision: earlier\n' in (out / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text()
-
-
-def test_revision_of_somebody_elses_checkout_is_none_of_ours(tmp_path: Path) -> None:
-    """The package may be installed within one."""
-    package = Path(shutil.copytree(checkpoints.WEIGHTS.parent, tmp_path / '.venv' / 'scae_zoo'))
-    (tmp_path / '.gitignore').write_text('.venv\n')
-    for command in (['init', '-q'], ['add', '.'], ['-c', 'user.name=x', '-c', 'user.email=x', 'commit', '-qm', 'x']):
-        subprocess.run(['git', *command], cwd=tmp_path, check=True)
-    code = 'from scae_zoo.training.provenance import git_revision; print(git_revision())'
-    result = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': str(package.parent)},
-                            cwd=tmp_path, capture_output=True, text=True)
-    assert result.stdout == 'unknown\n', result.stderr
-
-
-def test_revision_is_known_before_waiting(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recipe may wait for hours where another process trains; the code that it has loaded stays what it is."""
-    asked = []
-
-    def git_revision() -> None:
-        with FileLock(tmp_path / '.lock', timeout=0):  # it is free
-            asked.append(True)
-
-    monkeypatch.setattr(runs, 'git_revision', git_revision)
-    assert run('pretrain', data / 'classes' / 'train', *SMALL, '-o', tmp_path) == 0
-    assert asked
-
-
-def test_each_revision_that_trained_is_named(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    command = ['pretrain', data / 'classes' / 'train', *SMALL, '-o', tmp_path]
-    with monkeypatch.context() as patch:
-        patch.setattr(provenance, 'git_revision', lambda: 'earlier')
-        patch.setattr(pretraining, 'finish', stopped)
-        assert run(*command) == 130
-    monkeypatch.setattr(provenance, 'git_revision', lambda: 'later')
-    assert run(*command) == 0
-    recipe = yaml.safe_load((tmp_path / 'scae_springenberg9.dae_train' / 'recipe.yaml').read_text())
-    assert recipe['git_revision'] == 'later'
-    assert [each['git_revision'] for each in recipe['earlier_environments']] == ['earlier']
-
-
 def test_freeze_keeps_the_encoder(pretrained: Path, data: Path, tmp_path: Path) -> None:
     assert run('finetune', data / 'classes', '--from', pretrained, '--freeze', *SMALL, '-o', tmp_path / 'run') == 0
     before, after = (checkpoints.open_folder(folder).tensors('model.safetensors') for folder in (
@@ -218,6 +163,7 @@ def test_probe(pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.Capt
     results = json.loads((out / 'probes.json').read_text())
     assert [layer['layer'] for layer in results[SHIPPED]] == list(range(1, 9))
     assert len(results) == 2
+    assert json.loads((out / SHIPPED / 'run.json').read_text())['opt'] == 'adam'
     assert (out / 'probes.md').read_text() in capsys.readouterr().out
     assert (out / 'probes.png').stat().st_size > 10_000
 
@@ -281,11 +227,15 @@ def test_no_image_of_any_class_to_measure_on(
 
 
 def test_tensorboard(data: Path, tmp_path: Path) -> None:
-    assert run('pretrain', data / 'classes', *SMALL, '--tensorboard', '-o', tmp_path) == 0
+    assert run('pretrain', data / 'classes', *SMALL, '--epochs', '2', '--tensorboard', '-o', tmp_path) == 0
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     events = EventAccumulator(str(tmp_path / 'tensorboard')).Reload()
     assert 'loss' in events.Tags()['scalars']
-    assert len(events.Tags()['images']) == 1
+    tag, = events.Tags()['images']
+    first, second = (np.array(Image.open(BytesIO(event.encoded_image_string))) for event in events.Images(tag))
+    shown = len(first) * 2 // 3  # clean and corrupted: the same examples each time
+    assert (first[:shown] == second[:shown]).all()
+    assert (first[shown:] != second[shown:]).any()
 
 
 def test_images_that_are_trained_on_are_not_measured_on(data: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
 from scae_zoo.training.distributed import World
 from scae_zoo.training.loop import fit
+from scae_zoo.training.precision import precision
 from scae_zoo.training.run_folder import RunFolder, TrainingError
 from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import SegmentationTask, classification_task
@@ -257,3 +258,11 @@ def test_weights_overflow_in_the_last_step(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match='a weight is not finite at step 1'):
         train(tmp_path, images=4, epochs=1, opt='momentum', lr=3e38,
               change=lambda model: torch.nn.init.normal_(model.head.fc.weight, std=100))
+
+
+def test_no_bfloat16_where_a_gpu_would_emulate_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a T4 does: PyTorch says that it has it, unless it is asked not to count that."""
+    for has in (True, False):
+        monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True, has=has: (
+            has or including_emulation))
+        assert precision(torch.device('cuda')) == (torch.bfloat16 if has else torch.float32)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+import timm
 from PIL import Image
 
 from scae_zoo.cli import main
@@ -96,6 +97,15 @@ def test_weights_without_a_manifest_are_told_apart(pretrained: Path, data: Path,
     edit(source / 'model.safetensors', lambda state: {**state, 'blocks.3.bn.bias': state['blocks.3.bn.bias'] + 1})
     assert run(*finetune) == 2
     assert 'another configuration (from ' in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    timm.models._hub.save_for_hf(timm.create_model('test_resnet', num_classes=4), tmp_path / 'other',
+                                 safe_serialization=True)
+    for command in (['finetune', data / 'classes', '--from'], ['probe', '--data', data / 'classes'],
+                    ['evaluate', '--data', data / 'classes'], ['info']):
+        assert run(*command, tmp_path / 'other') == 2
+        assert 'other: is for test_resnet, not one of this zoo' in capsys.readouterr().err
 
 
 def test_a_tag_names_no_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """The ``scae`` command."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, 1: some images failed, 2: nothing could be done, 130: stopped, 141: nobody reads the output any more.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be of bytes that are no text
     try:
         try:
             return _run(argv)

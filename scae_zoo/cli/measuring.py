@@ -50,13 +50,13 @@ def evaluate_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _source(args: argparse.Namespace, masks: bool = False) -> Source:
-    source = find_source(args.data, args.split, masks=masks, root=args.root)
+def _source(args: argparse.Namespace, masks: bool = False, labels: bool = True) -> Source:
+    source = find_source(args.data, args.split, masks=masks, root=args.root, labels=labels)
     return few(source, args.limit) if args.limit else source
 
 
-def _images(args: argparse.Namespace, size: int | None) -> ImageSet:
-    return load(_source(args), args.size or size, args.max_unreadable)
+def _images(args: argparse.Namespace, size: int | None, labels: bool = True) -> ImageSet:
+    return load(_source(args, labels=labels), args.size or size, args.max_unreadable)
 
 
 def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
@@ -67,7 +67,7 @@ def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
 def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
-    images = _images(args, default_size(cfg, args.crop)).images
+    images = _images(args, default_size(cfg, args.crop), labels=False).images  # as training measured them
     if args.crop:
         images = central_crop(images, args.crop)
     result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)

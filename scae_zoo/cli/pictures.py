@@ -66,8 +66,6 @@ def info_command(args: argparse.Namespace) -> int:
     untrained = args.name in ARCHITECTURES and not any(n.startswith(f'{args.name}.') for n in checkpoints.names())
     checkpoint = None if untrained else find_checkpoint(args.name)
     architecture = args.name if checkpoint is None else checkpoint.architecture
-    if architecture not in ARCHITECTURES:
-        raise CheckpointError(f'{args.name}: is for {architecture or "no architecture"}, not one of this zoo')
     if checkpoint is not None and checkpoint.kind == 'segmenter':
         classes = checkpoint.config['decoder']['num_classes']
         model: Scae | ScaeSegmenter = create_segmenter(architecture, classes, 'random')

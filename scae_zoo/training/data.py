@@ -212,7 +212,8 @@ class Batches(BaseBatches):
     """Batches of an image set, cropped on the device that holds it.
 
     Args:
-        data: The images. They are moved to the device where they take less than half of its free memory.
+        data: The images. They are moved to the device where they take less than a third of its memory, be it free or
+            not: whether they are decides what is drawn.
         settings: And what follows, as in ``BaseBatches``.
     """
 
@@ -229,7 +230,7 @@ class Batches(BaseBatches):
         self.images, self.targets = data.images, data.targets
         if self.device.type == 'cuda':
             torch.cuda.empty_cache()  # what an earlier run in this process has left counts as taken
-            if data.images.nbytes < torch.cuda.mem_get_info(self.device)[0] / 2:
+            if data.images.nbytes < torch.cuda.mem_get_info(self.device)[1] / 3:
                 self.images = self.images.to(self.device)
                 self.targets = None if self.targets is None else self.targets.to(self.device)
 

@@ -11,6 +11,8 @@ import torch.distributed as dist
 import torch.nn as nn
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 
+from .run_folder import TrainingError
+
 
 class World(NamedTuple):
     """This process's place: its rank, how many there are, and its device."""
@@ -38,12 +40,16 @@ def world(device: str | None = None) -> Iterator[World]:
     """Join the other processes where ``torchrun`` started more than one; by default on a GPU if there is one.
 
     Raises:
-        ValueError: There is no such device.
+        ValueError: There is no such device, or it is one GPU for several processes.
+        TrainingError: Inside, a GPU's memory was not enough.
     """
     size, rank = int(os.environ.get('WORLD_SIZE', 1)), int(os.environ.get('RANK', 0))
     name = device or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         chosen = torch.device(name)
+        if chosen.type == 'cuda' and chosen.index is not None and int(os.environ.get('LOCAL_WORLD_SIZE', 1)) > 1:
+            raise ValueError(f'--device {name}: is one GPU, and there are several processes; leave it out, and each '
+                             'takes its own')
         if chosen.type == 'cuda' and chosen.index is None:
             chosen = torch.device('cuda', int(os.environ.get('LOCAL_RANK', 0)))
         torch.empty(1, device=chosen)
@@ -51,15 +57,25 @@ def world(device: str | None = None) -> Iterator[World]:
         raise ValueError(f'--device {name}: cannot be used ({str(error).splitlines()[0]})') from None
     if chosen.type == 'cuda':
         torch.cuda.set_device(chosen)
-    if size == 1:
-        yield World(0, 1, chosen)
-        return
-    # the others wait while the main process measures, which may take longer than torch's own limit
-    dist.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=timedelta(days=1))
+    with _memory_faults():
+        if size == 1:
+            yield World(0, 1, chosen)
+            return
+        # the others wait while the main process measures, which may take longer than torch's own limit
+        dist.init_process_group('nccl' if chosen.type == 'cuda' else 'gloo', timeout=timedelta(days=1))
+        try:
+            yield World(rank, size, chosen)
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _memory_faults() -> Iterator[None]:
     try:
-        yield World(rank, size, chosen)
-    finally:
-        dist.destroy_process_group()
+        yield
+    except torch.OutOfMemoryError as error:
+        what = str(error).partition(' GPU ')[0]  # then follow all that PyTorch knows of its memory
+        raise TrainingError(f'{what} Free some of it, or use less: smaller batches or crops') from None
 
 
 class _MeanOverProcesses(torch.autograd.Function):

@@ -250,7 +250,7 @@ def experiment(
     parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
     parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')
     if ships:
-        parser.add_argument('--ship', action='store_true', help="write the checkpoints into the package's weights as well")
+        parser.add_argument('--ship', action='store_true', help="write the checkpoints into the package's weights")
     parser.set_defaults(ship=False)
     if options is not None:
         options(parser)

@@ -210,6 +210,9 @@ def _masked_folder(folder: Path) -> Source:
     pairs = _mask_pairs(folder)
     samples = [Sample(str(image), image, mask=mask) for image, mask in pairs]
     names = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()]
-    classes = tuple(names[0].read_text(encoding='utf-8').split('\n')) if names else ()
+    try:
+        classes = tuple(names[0].read_text(encoding='utf-8-sig').split('\n')) if names else ()
+    except UnicodeDecodeError:
+        raise ValueError(f'{names[0]}: is not UTF-8; save it as that') from None
     files = (os.path.relpath(path, folder) for pair in pairs for path in pair)
     return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), files, names[:1])

@@ -127,6 +127,8 @@ def _torchvision_image(dataset: Any, i: int) -> Any:
 def _hfds_image(rows: Any, i: int) -> Any:
     # not by timm's data set, which puts the next image in the place of one that cannot be decoded
     image = rows[i]['image']
+    if not image or not (image['bytes'] or image['path']):
+        raise OSError('there is none')
     return image['bytes'] or Path(image['path'])
 
 

@@ -1,6 +1,7 @@
 """Pre-training: an auto-encoder learns to undo corruption, without labels (paper, sections 2.2 to 2.5)."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from .augmentation import RandomCrop, growing
-from .data import BaseBatches, ImageSet, denormalize, normalize
+from .data import ImageSet, denormalize, normalize
 from .evaluation import denoising_quality
 from .loop import fit
 from .runs import RunOptions, configuration, configure, finish, is_finished, running, tensorboard_writer
@@ -80,9 +81,13 @@ def pretrain(
     batches = images.batches(settings, random_crop, prepare, world)
     config = configuration(name, images, settings, options.world, test=test)
     with watched_workers(), running(options, config) as run, tensorboard_writer(options) as writer:
+        @functools.cache
+        def examples() -> list[torch.Tensor]:
+            return [x[:8].clone() for x in next(batches.epoch(0))]
+
         def on_epoch(row: dict[str, Any], trained: torch.nn.Module) -> dict[str, float]:
             if writer is not None:
-                _draw(writer, row, trained, batches, mean, std)
+                _draw(writer, row, trained, examples(), mean, std)
             return {}
 
         if not is_finished(options, name):
@@ -125,11 +130,11 @@ def _measure(model: Scae, test: ImageSet | None) -> tuple[dict[str, Any], list[d
 
 
 @torch.inference_mode()
-def _draw(writer: Any, row: dict[str, Any], model: torch.nn.Module, batches: BaseBatches, mean, std) -> None:
-    """The log's row, and clean, corrupted and reconstructed images of a fixed batch below each other."""
+def _draw(writer: Any, row: dict[str, Any], model: torch.nn.Module, examples: list[torch.Tensor], mean, std) -> None:
+    """The log's row, and the clean, corrupted and reconstructed examples below each other."""
     for key in ('loss', 'lr', 'images_per_second'):
         writer.add_scalar(key, row[key], row['epoch'])
-    corrupted, clean = (x[:8] for x in next(iter(batches.epoch(0))))
+    corrupted, clean = examples
     model.eval()
     rows = [denormalize(x, mean, std).byte() for x in (clean, corrupted, model(corrupted))]
     writer.add_images('clean, corrupted, reconstructed', torch.cat(rows), row['epoch'])

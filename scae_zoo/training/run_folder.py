@@ -95,8 +95,9 @@ class RunFolder:
     def _check_config(self) -> None:
         path = self.folder / RUN
         if not path.exists():
-            if (self.folder / STATE).exists():
-                raise TrainingError(f'{self.folder}: holds a {STATE} but no {RUN}; give another --out')
+            for made in (STATE, self.config.get('checkpoint')):
+                if made and (self.folder / made).exists():
+                    raise TrainingError(f'{self.folder}: holds a {made} but no {RUN}; give another --out')
             _write_whole(path, lambda p: p.write_text(json.dumps(self.config, indent=2) + '\n'))
             return
         try:

@@ -4,11 +4,13 @@ import dataclasses
 import json
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from ..checkpoint_folder import DECODER
@@ -20,7 +22,7 @@ from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
 from .provenance import describe_environment, git_revision, model_card
-from .run_folder import ENVIRONMENTS, LOG, STATE, RunFolder, sync
+from .run_folder import ENVIRONMENTS, LOG, STATE, RunFolder, TrainingError, sync
 from .settings import Settings
 from .sources import Pairs
 from .streaming import ImageStream
@@ -97,14 +99,36 @@ def _tidy(out: Path, name: str) -> None:
         (out / STATE).unlink(missing_ok=True)
 
 
+def _meet(folder: RunFolder, world: World) -> None:
+    """Wait until the main process holds the folder. It may have waited for another run, whose end all must see.
+
+    Raises:
+        TrainingError: The folder of one of the processes is another one.
+    """
+    mark, path = [uuid.uuid4().hex], folder.folder / '.meeting'
+    if world.is_main:
+        path.write_text(mark[0])
+    dist.broadcast_object_list(mark, device=world.device)
+    is_same = path.is_file() and path.read_text() == mark[0]
+    shared = world.mean(torch.tensor(float(is_same), device=world.device))
+    if world.is_main:
+        path.unlink()
+    if shared < 1:
+        raise TrainingError(f'{folder.folder}: is not the same folder on all machines; give an --out that they share')
+
+
 @contextmanager
 def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
-    """The run's folder, held by the main process until all have ended."""
+    """The run's folder, held by the main process until all have ended.
+
+    Raises:
+        TrainingError: Another run is in it, or it is not one folder for all processes.
+    """
     if len(name := config.get('checkpoint', '')) > LONGEST_NAME:
         raise ValueError(f'{name}: is too long for the name of a folder; give a shorter --tag')
     folder = RunFolder(options.out, config)
     if not options.world.is_main:
-        dist.barrier()  # the main process may have waited for another run, whose end all must see
+        _meet(folder, options.world)
         yield folder
         dist.barrier()
         return
@@ -116,7 +140,7 @@ def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
         else:
             folder.note_environment(describe_environment(options.world.device))
         if options.world.size > 1:
-            dist.barrier()
+            _meet(folder, options.world)
         yield folder
         if options.world.size > 1:
             dist.barrier()
@@ -149,6 +173,9 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
     is_name = split_name(model)[0] in ARCHITECTURES
     if Path(model).is_dir() and (means_a_folder(model) or not is_name):
         checkpoint = open_folder(model)
+        if checkpoint.architecture not in ARCHITECTURES:
+            raise CheckpointError(
+                f'{model}: is for {checkpoint.architecture or "no architecture"}, not one of this zoo')
         checkpoint.require(kind)
         return checkpoint
     if not is_name:

@@ -116,7 +116,7 @@ def watched_workers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if 'DataLoader worker' not in str(error):
+        if 'DataLoader worker (pid' not in str(error):  # or it is a fault inside of one
             raise
         reason = str(error).splitlines()[0].rstrip('.')
         raise TrainingError(f'{reason}; the last state is kept: run the same command to go on') from None

@@ -115,11 +115,12 @@ def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TypeError: No network of two halves is made with one of them.
     """
-    unknown = sorted(kwargs.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
+    there = {key: value for key, value in kwargs.items() if value is not None}
+    unknown = sorted(there.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
     if unknown:
         raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
                         'norm_layer, device and dtype')
-    return {key: value for key, value in kwargs.items() if value is not None}
+    return there
 
 
 def known_architecture(name: str) -> str:

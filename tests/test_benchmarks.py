@@ -58,7 +58,7 @@ def test_load_time() -> None:
     *networks, ratio = (line.split() for line in printed('load_time', '--repeats', '1'))
     assert [line[0] for line in networks] == ['scae_springenberg9', 'resnet18']
     ours, theirs = (float(line[1]) for line in networks)
-    assert float(ratio[1]) == pytest.approx(ours / theirs, abs=0.02)
+    assert float(ratio[1]) == pytest.approx(ours / theirs, abs=0.1)  # of times to 0.01 s
 
 
 @pytest.mark.parametrize(('options', 'fault'), [

@@ -113,7 +113,7 @@ def test_one_gpu_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_gpu_without_memory() -> None:
     """What PyTorch then says goes on for many lines of figures; it is raised here as it would be."""
-    with pytest.raises(TrainingError, match='Tried to allocate 2.00 GiB. Free some of it, or use'), world('cpu'):
+    with pytest.raises(TrainingError, match='Tried to allocate 2.00 GiB. Free some and run'), world('cpu'):
         raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity')
 
 

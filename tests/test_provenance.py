@@ -40,7 +40,7 @@ def test_revision_of_somebody_elses_checkout_is_none_of_ours(tmp_path: Path) -> 
         subprocess.run(['git', *command], cwd=tmp_path, check=True,
                        env={**clean, 'GIT_CONFIG_GLOBAL': os.devnull, 'GIT_CONFIG_NOSYSTEM': '1'})
     code = 'from scae_zoo.training.provenance import git_revision; print(git_revision())'
-    result = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'PYTHONPATH': str(package.parent)},
+    result = subprocess.run([sys.executable, '-c', code], env={**clean, 'PYTHONPATH': str(package.parent)},
                             cwd=tmp_path, capture_output=True, text=True)
     assert result.stdout == 'unknown\n', result.stderr
 

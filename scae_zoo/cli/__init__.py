@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, 1: some images failed, 2: nothing could be done, 130: stopped, 141: nobody reads the output any more.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
         sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be of bytes that are no text
     try:
         try:

@@ -153,8 +153,9 @@ def probe_command(args: argparse.Namespace) -> int:
 def add_commands(command: Command) -> None:
     sub = command('evaluate', evaluate_command, (
         'Measure a checkpoint on images.\n\n'
-        "An auto-encoder's denoising (PSNR, SSIM), a classifier's accuracy on central crops or its mean average\n"
-        "precision over 10 random crops, a segmenter's mean IoU; the card's figure is printed beside it."))
+        "An auto-encoder's denoising (PSNR, SSIM; labels are not looked at), a classifier's accuracy on central\n"
+        "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
+        'printed beside it.'))
     sub.add_argument('name', metavar='NAME',
                      help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
     sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)

@@ -212,8 +212,8 @@ class Batches(BaseBatches):
     """Batches of an image set, cropped on the device that holds it.
 
     Args:
-        data: The images. They are moved to the device where they take less than a third of its memory, be it free or
-            not: whether they are decides what is drawn.
+        data: The images. They are moved to the device where they and their targets take less than a third of its
+            memory, be it free or not: what is drawn depends on where they are.
         settings: And what follows, as in ``BaseBatches``.
     """
 
@@ -228,11 +228,10 @@ class Batches(BaseBatches):
         height, width = data.images.shape[-2:]
         super().__init__(len(data), height, width, settings, crop, prepare, world)
         self.images, self.targets = data.images, data.targets
-        if self.device.type == 'cuda':
-            torch.cuda.empty_cache()  # what an earlier run in this process has left counts as taken
-            if data.images.nbytes < torch.cuda.mem_get_info(self.device)[1] / 3:
-                self.images = self.images.to(self.device)
-                self.targets = None if self.targets is None else self.targets.to(self.device)
+        size = sum(x.nbytes for x in (self.images, self.targets) if x is not None)
+        if self.device.type == 'cuda' and size < torch.cuda.mem_get_info(self.device)[1] / 3:
+            self.images = self.images.to(self.device)
+            self.targets = None if self.targets is None else self.targets.to(self.device)
 
     def _draw(self, epoch: int, step: int, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         home = self.images.device

@@ -75,7 +75,9 @@ def _memory_faults() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         what = str(error).partition(' GPU ')[0]  # then follow all that PyTorch knows of its memory
-        raise TrainingError(f'{what} Free some of it, or use less: smaller batches or crops') from None
+        raise TrainingError(
+            f'{what} Free some and run the same command, or train in another --out with --accumulate 2, a smaller '
+            '--batch-size or --crop') from None
 
 
 class _MeanOverProcesses(torch.autograd.Function):

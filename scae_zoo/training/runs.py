@@ -106,13 +106,15 @@ def _meet(folder: RunFolder, world: World) -> None:
         TrainingError: The folder of one of the processes is another one.
     """
     mark, path = [uuid.uuid4().hex], folder.folder / '.meeting'
-    if world.is_main:
-        path.write_text(mark[0])
-    dist.broadcast_object_list(mark, device=world.device)
-    is_same = path.is_file() and path.read_text() == mark[0]
-    shared = world.mean(torch.tensor(float(is_same), device=world.device))
-    if world.is_main:
-        path.unlink()
+    try:
+        if world.is_main:
+            path.write_text(mark[0])
+        dist.broadcast_object_list(mark, device=world.device)
+        is_same = path.is_file() and path.read_text() == mark[0]
+        shared = world.mean(torch.tensor(float(is_same), device=world.device)).item()  # waits until all have looked
+    finally:
+        if world.is_main:
+            path.unlink(missing_ok=True)
     if shared < 1:
         raise TrainingError(f'{folder.folder}: is not the same folder on all machines; give an --out that they share')
 

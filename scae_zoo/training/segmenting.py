@@ -89,7 +89,7 @@ def segment(
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
     config = configuration(name, train, settings, world, source, test)
-    if test is not None and not is_finished(options, name):
+    if test is not None and world.is_main and not is_finished(options, name):
         _check_masks(test, len(train.classes))
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:

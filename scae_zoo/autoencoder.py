@@ -100,6 +100,7 @@ def create_autoencoder(
         TypeError: There is no such argument; an auto-encoder has no classes.
     """
     kwargs = given(kwargs)
+    check_arguments(kwargs)
     architecture = known_architecture(name)
     checkpoint = find(name, weights, 'autoencoder', cache_dir) if pretrained or weights else None
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
@@ -110,17 +111,16 @@ def create_autoencoder(
 
 
 def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are not None, which means, as to timm, that they are not given.
+    """The arguments that are not None, which means, as to timm, that they are not given."""
+    return {key: value for key, value in kwargs.items() if value is not None}
 
-    Raises:
-        TypeError: No network of two halves is made with one of them.
-    """
-    there = {key: value for key, value in kwargs.items() if value is not None}
-    unknown = sorted(there.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
+
+def check_arguments(kwargs: Mapping[str, Any]) -> None:
+    """Refuse what no network of two halves can be made with."""
+    unknown = sorted(kwargs.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
     if unknown:
         raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
                         'norm_layer, device and dtype')
-    return there
 
 
 def known_architecture(name: str) -> str:
@@ -167,7 +167,7 @@ def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: A
     else with timm's configuration of the untrained network, not that of the architecture's default checkpoint."""
     source: dict[str, Any] = {'pretrained_cfg': 'untrained'}
     if checkpoint is not None:
-        kwargs = checkpoint.model_args | {key: value for key, value in kwargs.items() if value is not None}
+        kwargs = checkpoint.model_args | given(kwargs)
         source = dict(
             pretrained=True,
             pretrained_cfg=checkpoint.pretrained_cfg,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from .autoencoder import (
     EncoderDecoder,
     agreed_shortcuts,
+    check_arguments,
     create_halves,
     decoder_tensors,
     given,
@@ -74,6 +75,7 @@ def create_segmenter(
             contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
     """
     kwargs = given(kwargs)
+    check_arguments(kwargs)
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
     if num_classes is None and not pretrained:

@@ -1,8 +1,16 @@
 """Entry points for ``torch.hub.load(REPOSITORY, 'springenberg9_scae')``."""
 
-from scae_zoo.hub import entry_points as _entry_points  # torch.hub lists what has no underscore
+from importlib.metadata import version as _version  # torch.hub lists what has no underscore
 
-dependencies = ['torch', 'torchvision', 'timm', 'safetensors', 'huggingface_hub', 'yaml']
+from packaging.version import Version as _Version
+
+for _package, _least in (('torch', '2.10'), ('timm', '1.0.31')):  # as pyproject.toml, which torch.hub does not read
+    if _Version(_version(_package)) < _Version(_least):
+        raise ImportError(f"{_package} {_version(_package)} is too old: pip install '{_package}>={_least}'")
+
+from scae_zoo.hub import entry_points as _entry_points  # noqa: E402
+
+dependencies = ['torch', 'torchvision', 'timm', 'safetensors', 'huggingface_hub', 'yaml', 'packaging']
 
 springenberg9_scae, springenberg9_scae_encoder, springenberg9_scae_segmenter = _entry_points('scae_springenberg9')
 allconv15_scae, allconv15_scae_encoder, allconv15_scae_segmenter = _entry_points('scae_allconv15')

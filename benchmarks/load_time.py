@@ -17,6 +17,8 @@ from pathlib import Path
 import timm
 from safetensors.torch import save_file
 
+from scae_zoo.cli.options import whole_number
+
 OURS = "import timm, scae_zoo; m = timm.create_model('scae_springenberg9', pretrained=True)"
 THEIRS = "import timm; m = timm.create_model('resnet18', pretrained=True, pretrained_cfg_overlay={{'file': {!r}}})"
 
@@ -29,7 +31,8 @@ def seconds(code: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--repeats', type=int, default=7, help='measurements of each (default: %(default)s)')
+    parser.add_argument('--repeats', type=whole_number(1), default=7,
+                        help='measurements of each (default: %(default)s)')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / 'resnet18.safetensors')

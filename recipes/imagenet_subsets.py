@@ -7,33 +7,25 @@ Makes scae_vgg16.dae_animals, .dae_vehicles, and their controls without shortcut
 animals and of its vehicles, by classifiers that stay in --out: the one that ships is Table 4's.
 """
 
-import argparse
 import math
 
 import torch
+from voc2007_classification import ARCHITECTURE, FINETUNING, SIZE, add_options
 
 from scae_zoo.checkpoints import Checkpoint
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.evaluation import mean_average_precision
 from scae_zoo.training.experiment import Experiment, experiment, mean_and_std
-from scae_zoo.training.finetuning import FineTuning
 from scae_zoo.training.imagenet import ANIMALS, VEHICLES
 from scae_zoo.training.pretraining import Pretraining
 from scae_zoo.training.sources import VOC_CLASSES
 
-ARCHITECTURE = 'scae_vgg16'
 SUBSETS = {'animals': ANIMALS, 'vehicles': VEHICLES}
 IMAGES = 93_000  # of each subset, or fewer: our list of vehicles has 71 classes, of up to 1,300 images
-SIZE = {'cpu': 256, 'gpu': 256, 'smoke': 40}
 PRETRAINING = {
     'cpu': Pretraining(epochs=2, crop=225, batch_size=32, corruption='block:0.25:16'),
     'gpu': Pretraining(epochs=50, crop=225, batch_size=128, corruption='block:0.25:16'),
     'smoke': Pretraining(epochs=1, crop=33, batch_size=16, corruption='block:0.25:4'),
-}
-FINETUNING = {
-    'cpu': FineTuning(epochs=20, crop=225, batch_size=32, min_scale=0.9, max_scale=2., drop_rate=0.5),
-    'gpu': FineTuning(epochs=150, crop=225, batch_size=64, min_scale=0.9, max_scale=2., drop_rate=0.5),
-    'smoke': FineTuning(epochs=1, crop=33, batch_size=16),
 }
 VOC_ANIMALS = ('bird', 'cat', 'cow', 'dog', 'horse', 'sheep')
 VOC_VEHICLES = ('aeroplane', 'bicycle', 'boat', 'bus', 'car', 'motorbike', 'train')
@@ -42,11 +34,6 @@ PAPER = {  # animals, vehicles, all 20 classes
     'animals': ('73.04', '79.04', '70.77'),
     'vehicles': ('72.17', '80.00', '70.93'),
 }
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--unlabelled', metavar='DATA', default='hfds/ILSVRC/imagenet-1k',
-                        help='ImageNet: a folder by WordNet id, hfds/NAME or wds/NAME (default: %(default)s)')
 
 
 def subset(e: Experiment, kind: str, size: int) -> ImageSet:

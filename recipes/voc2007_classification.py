@@ -32,7 +32,7 @@ FINETUNING = {
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--unlabelled', metavar='DATA', default='hfds/ILSVRC/imagenet-1k',
-                        help='ImageNet: a folder, hfds/NAME or wds/NAME (default: %(default)s)')
+                        help='ImageNet: a folder by WordNet id, hfds/NAME or wds/NAME (default: %(default)s)')
 
 
 def main() -> None:

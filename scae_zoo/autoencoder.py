@@ -8,8 +8,8 @@ import timm
 import torch
 import torch.nn as nn
 
-from .checkpoint_folder import DECODER, ENCODER, Checkpoint, misfit, shapes
-from .checkpoints import find, split_name
+from .checkpoint_folder import DECODER, ENCODER, Checkpoint, CheckpointError, misfit, shapes
+from .checkpoints import find, names, split_name
 from .decoder import ScaeDecoder
 from .models.scae import ARCHITECTURES, ScaeEncoder
 
@@ -89,7 +89,8 @@ def create_autoencoder(
             architecture's default auto-encoder.
         pretrained: Load the weights of both halves.
         shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
-        weights: A tag, or the path of a checkpoint's folder; implies ``pretrained``.
+        weights: A tag, or the path of a checkpoint's folder, or a repository, ``'hf-hub:USER/REPOSITORY'``; implies
+            ``pretrained``.
         in_chans: Channels of the image. Weights made for three are adapted to any other number.
         cache_dir: The Hub's cache, where it is not the usual one.
         kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
@@ -102,7 +103,11 @@ def create_autoencoder(
     kwargs = given(kwargs)
     check_arguments(kwargs)
     architecture = known_architecture(name)
-    checkpoint = find(name, weights, 'autoencoder', cache_dir) if pretrained or weights else None
+    checkpoint = None
+    if pretrained or weights:
+        checkpoint = find(name, weights, 'autoencoder', cache_dir)
+    else:
+        check_tag(name)
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
     encoder, decoder = create_halves(architecture, checkpoint, shortcuts, in_chans=in_chans, **kwargs)
     if checkpoint is not None:
@@ -129,6 +134,12 @@ def known_architecture(name: str) -> str:
     if architecture not in ARCHITECTURES:
         raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
     return architecture
+
+
+def check_tag(name: str) -> None:
+    """Refuse the name of a network that is not trained yet where, as in timm, it has a tag that there is not."""
+    if split_name(name)[1] not in ('', 'untrained') and name not in names():
+        raise CheckpointError(f'{name}: no such checkpoint; `scae list` shows which there are')
 
 
 def agreed_shortcuts(checkpoint: Checkpoint | None, wanted: bool | None) -> bool:

@@ -62,19 +62,22 @@ class Checkpoint:
             raise self.error(file, 'not found') from None
         except OSError as error:
             raise self.error(file, f'cannot be read ({error.strerror})') from error
-        if self.files and file not in self.files:
-            raise self.error(file, f'not part of {self.name}')
         if self.files:
-            want = self.files[file]
+            want = self._recorded(file)
             if len(data) != want['bytes']:
                 raise self.error(file, f'has {len(data)} bytes instead of {want["bytes"]}, as a broken-off copy has')
             if hashlib.sha256(data).hexdigest() != want['sha256']:
                 raise self.error(file, 'its sha256 is not the recorded one; the content has changed')
         return data
 
+    def _recorded(self, file: str) -> Mapping[str, Any]:
+        if file not in self.files:
+            raise self.error(file, f'not part of {self.name}')
+        return self.files[file]
+
     def sha256(self, file: str) -> str:
         """The file's recorded sha256; of a folder without a manifest, that of its content."""
-        return self.files[file]['sha256'] if self.files else hashlib.sha256(self.read(file)).hexdigest()
+        return self._recorded(file)['sha256'] if self.files else hashlib.sha256(self.read(file)).hexdigest()
 
     def tensors(self, file: str) -> dict[str, torch.Tensor]:
         """The tensors of a safetensors file, on the CPU, as they are stored."""

@@ -53,9 +53,11 @@ def _replacing(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 old = folder.rename(scratch / 'old')
             partial.rename(folder)
-        except OSError as error:
+        except BaseException as error:  # also Ctrl-C
             if old is not None and not folder.exists():
                 old.rename(folder)
+            if not isinstance(error, OSError):
+                raise
             raise CheckpointError(f'{folder}: cannot be written ({error.strerror}); nothing was changed') from error
 
 

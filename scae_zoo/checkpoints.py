@@ -11,11 +11,12 @@ timm knows the user's own tags too where ``$SCAE_ZOO_CHECKPOINTS`` is set before
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from timm.models._builder import resolve_pretrained_cfg
 
@@ -139,6 +140,17 @@ def means_a_folder(text: str) -> bool:
     return os.sep in text or path.is_file() or any((path / file).is_file() for file in ('config.json', RUN))
 
 
+def open_elsewhere(text: str, cache_dir: str | None = None) -> Checkpoint | None:
+    """The checkpoint that a path means, or, as in timm, ``local-dir:PATH`` or ``hf-hub:USER/REPOSITORY[@REVISION]``;
+    None where the text is a name or a tag."""
+    scheme, is_timms, place = text.partition(':')
+    if is_timms and scheme == 'hf-hub':
+        return _open_repository(place, cache_dir)
+    if is_timms and scheme == 'local-dir':
+        return open_folder(place)
+    return open_folder(text) if means_a_folder(text) else None
+
+
 def find(
         name: str,
         weights_or_tag: str | os.PathLike[str] | None = None,
@@ -149,7 +161,7 @@ def find(
 
     Args:
         name: ``'scae_vgg16.dae_photos'``, or an architecture alone for its default checkpoint of that kind.
-        weights_or_tag: A tag, a whole name, or the path of a checkpoint's folder; goes before the name's own tag.
+        weights_or_tag: A tag, a whole name, or what ``open_elsewhere`` opens; goes before the name's own tag.
         kind: 'autoencoder', 'classifier' or 'segmenter', where it matters.
         cache_dir: The Hub's cache, where it is not the usual one.
 
@@ -159,12 +171,11 @@ def find(
     architecture, tag = split_name(name)
     given = os.fspath(weights_or_tag or '')
     other, is_whole_name, _ = given.partition('.')
-    if isinstance(weights_or_tag, os.PathLike) or means_a_folder(given):
-        checkpoint = open_folder(given)
-    elif is_whole_name and other.startswith('scae_') and other != architecture:
+    elsewhere = open_folder(given) if isinstance(weights_or_tag, os.PathLike) else open_elsewhere(given, cache_dir)
+    if elsewhere is None and is_whole_name and other.startswith('scae_') and other != architecture:
         raise CheckpointError(f'{given}: is for {other}, not {architecture}; `scae list` shows which there are')
-    else:
-        checkpoint = _find_by_name(architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
+    checkpoint = elsewhere or _find_by_name(
+        architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
     checkpoint.require_architecture(architecture)
     checkpoint.require(kind)
     return checkpoint
@@ -176,7 +187,8 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
     there_are = f'there are {", ".join(same or every)}' if every else (
         'there are none; train one with a recipe, or give weights=PATH')
     if kind == 'segmenter' or not same:
-        there_are += "; for one still to be trained: pretrained=False, init='random', or --model on the command line"
+        there_are += ("; for one still to be trained: pretrained=False (a segmenter: init='random'), or --model on the "
+                      'command line')
     if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
         raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {there_are}')
     name = f'{architecture}.{tag}' if tag else same[0]
@@ -196,12 +208,27 @@ def _download(name: str, entry: Mapping[str, Any], cache_dir: str | None) -> Pat
 
 
 def _from_hub(repo: str, file: str, revision: str | None, cache_dir: str | None, again: str = '') -> Path:
-    try:
+    with _named(repo, f'no {file}', again):
         return Path(hf_hub_download(repo, file, revision=revision, cache_dir=cache_dir))
+
+
+def _open_repository(place: str, cache_dir: str | None) -> Checkpoint:
+    repo, _, revision = place.partition('@')
+    with _named(repo, 'it'):
+        folder = snapshot_download(
+            repo, revision=revision or None, cache_dir=cache_dir, allow_patterns=['*.json', '*.safetensors'])
+    checkpoint = open_folder(folder)
+    return checkpoint if checkpoint.files else dataclasses.replace(checkpoint, name=repo)  # not a revision's digits
+
+
+@contextmanager
+def _named(repo: str, what: str, again: str = '') -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # the Hub's client raises those of its HTTP library, of the system and of its own
         fault = str(error).partition('\n')[0]
         raise CheckpointError(
-            f'{repo}: no {file} could be downloaded ({type(error).__name__}: {fault}). Ways out: '
+            f'{repo}: {what} could not be downloaded ({type(error).__name__}: {fault}). Ways out: '
             f'try again with the network on; give a local folder (weights=PATH, or ${ENVIRONMENT}){again}') from error
 
 
@@ -222,47 +249,50 @@ def verified_overlay(
     cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
     if cfg.state_dict:
         return overlay, {}
-    made_with: dict[str, Any] = {}
     if cfg.url:
         raise CheckpointError(f'{cfg.url}: weights are not read from a URL; download them, safetensors, and give file=')
     name = f'{architecture}.{cfg.tag}' if cfg.tag else architecture
     registered = _source(name)
+    checkpoint = None
     if cfg.file and cfg.file != registered.get('file'):
-        file, made_with = _verified_file(Path(cfg.file), architecture)
+        file, whose = Path(cfg.file), Path(cfg.file).stem
+        if not _stands_alone(file):
+            checkpoint = open_folder(file)
     elif cfg.hf_hub_id and (cfg.source == 'hf-hub' or cfg.hf_hub_id != registered.get('hf_hub_id')):
-        repo, _, revision = cfg.hf_hub_id.partition('@')
-        file = _from_hub(repo, _only_safetensors(cfg.hf_hub_filename or ENCODER), revision or None, cache_dir)
-        Checkpoint(repo, file.parent, {}).tensors(file.name)
+        whose, _, revision = cfg.hf_hub_id.partition('@')
+        file = _from_hub(whose, _only_safetensors(cfg.hf_hub_filename or ENCODER), revision or None, cache_dir)
     else:
         checkpoint = find(name, cache_dir=cache_dir)
-        checkpoint.verify(architecture)
-        file = checkpoint.folder / ENCODER
-        overlay, made_with = {**_news(name, cfg, checkpoint), **overlay}, checkpoint.model_args
-    return {**overlay, 'file': str(file), 'source': None}, made_with
+    if checkpoint is None:
+        _only_safetensors(str(file))
+        Checkpoint(whose, file.parent, {}).tensors(file.name)
+        return {**overlay, 'file': str(file), 'source': None}, {}
+    checkpoint.verify(architecture)
+    overlay = {**_news(name, cfg, checkpoint), **overlay, 'file': str(checkpoint.folder / ENCODER), 'source': None}
+    return overlay, checkpoint.model_args
 
 
 def _news(name: str, cfg: PretrainedCfg, checkpoint: Checkpoint) -> dict[str, Any]:
     """What a checkpoint says of its classes and images where that is not what timm was told when this package was
-    imported, and where the caller has not asked for something else: another of the same name may be found now."""
-    known, now = get_pretrained_cfg(name), checkpoint.pretrained_cfg
-    return {} if known is None else {
+    imported, and where the caller has not asked for something else: another of the same name may be found now, or the
+    caller named its folder."""
+    try:
+        known, now = get_pretrained_cfg(name, allow_unregistered=False), checkpoint.pretrained_cfg
+    except RuntimeError:  # no tag of which timm was told: the caller gave a configuration of his own
+        return {}
+    return {
         key: getattr(now, key) for key in OF_IMAGES_AND_CLASSES
         if getattr(known, key) == getattr(cfg, key) != getattr(now, key)}
 
 
-def _verified_file(path: Path, architecture: str) -> tuple[Path, dict[str, Any]]:
-    """The file of weights that a path means, itself or within a checkpoint's folder, and that one's ``model_args``."""
-    if path.is_file() and (path.name != ENCODER or not (path.parent / 'config.json').is_file()):
-        _only_safetensors(str(path))
-        Checkpoint(path.stem, path.parent, {}).tensors(path.name)
-        return path, {}
-    checkpoint = open_folder(path)
-    checkpoint.verify(architecture)
-    return checkpoint.folder / ENCODER, checkpoint.model_args
+def _stands_alone(path: Path) -> bool:
+    """Whether a path means a file of weights without a checkpoint's folder around it."""
+    return path.is_file() and (path.name != ENCODER or not (path.parent / 'config.json').is_file())
 
 
 def _only_safetensors(file: str) -> str:
     if not file.endswith('.safetensors'):
         raise CheckpointError(f'{file}: is not a safetensors file; pickles are never loaded. Ways out: give a '
-                              "safetensors file, or a checkpoint's folder (weights=PATH)")
+                              "safetensors file, or a checkpoint's folder; or, of a state_dict that timm has saved, "
+                              'checkpoint_path= and pretrained=False')
     return file

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from timm.layers import get_norm_act_layer
+from timm.layers import get_norm_act_layer, is_exporting
 from torch.utils.checkpoint import checkpoint
 
 from .models.scae import ConvSpec, fuse_conv_norm, init_weights
@@ -23,7 +23,7 @@ class Deconv2d(nn.ConvTranspose2d):
 
     def forward(self, x: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         stride, padding = self.stride[0], self.kernel_size[0] // 2
-        if torch.compiler.is_exporting() and stride > 1:
+        if is_exporting() and stride > 1:
             # the range check on output_padding cannot be proved for dynamic sizes; taking rows by index needs no proof
             x = F.conv_transpose2d(x, self.weight, self.bias, stride, padding, stride - 1)
             for dim in (2, 3):

@@ -23,7 +23,8 @@ def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]
 
     def encoder(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> nn.Module:
         if weights:
-            return create_encoder(architecture, checkpoints.find(architecture, weights), **kwargs)
+            found = checkpoints.find(architecture, weights, cache_dir=kwargs.get('cache_dir'))
+            return create_encoder(architecture, found, **kwargs)
         return timm.create_model(architecture, pretrained=pretrained, **kwargs)
 
     def segmenter(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> ScaeSegmenter:

@@ -2,8 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,13 +24,25 @@ def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
     Raises:
         ImageError: The file is missing, no image, truncated, or too large to be decoded safely.
     """
+    with faults_named(path):
+        return to_rgb(open_upright(path))
+
+
+def open_upright(path: str | Path | BinaryIO) -> Image.Image:
+    """The first frame of the image in a file, or in an open one, as it is stored but turned as its EXIF says."""
+    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
+    with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, Image.open(file) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def faults_named(path: str | Path | BinaryIO) -> Iterator[None]:
+    """Turn whatever Pillow runs into with a file into an ImageError that says which and why."""
     try:
-        # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
-        with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, \
-                Image.open(file) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-        return to_rgb(image)
+        yield
+    except ImageError:
+        raise
     except Image.DecompressionBombError:
         raise ImageError(f'{path}: has too many pixels to be decoded safely; scale it down first') from None
     except Image.UnidentifiedImageError:

@@ -10,6 +10,7 @@ from .autoencoder import (
     EncoderDecoder,
     agreed_shortcuts,
     check_arguments,
+    check_tag,
     create_halves,
     decoder_tensors,
     given,
@@ -63,8 +64,9 @@ def create_segmenter(
             auto-encoder, its encoder alone or that of a classifier, or N(0, 0.01) everywhere.
         pretrained: Load a trained segmenter; ``init`` then has no effect.
         shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
-        weights: A tag, or the path of a checkpoint's folder, of the kind that ``init`` and ``pretrained`` ask for.
-            Without it, and without a tag in ``name``, the architecture's default segmenter or auto-encoder.
+        weights: A tag, the path of a checkpoint's folder, or a repository, ``'hf-hub:USER/REPOSITORY'``, of the kind
+            that ``init`` and ``pretrained`` ask for. Without it, and without a tag in ``name``, the architecture's
+            default segmenter or auto-encoder.
         in_chans: Channels of the image. Weights made for three are adapted to any other number.
         cache_dir: The Hub's cache, where it is not the usual one.
         kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
@@ -73,6 +75,7 @@ def create_segmenter(
         CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
         ValueError: The architecture or ``init`` is unknown, ``num_classes`` is missing or not positive, ``shortcuts``
             contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
+        TypeError: There is no such argument.
     """
     kwargs = given(kwargs)
     check_arguments(kwargs)
@@ -92,6 +95,8 @@ def create_segmenter(
         kind = 'segmenter' if pretrained else None if any_encoder else 'autoencoder'
         checkpoint = find(name, weights, kind, cache_dir)
         num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
+    else:
+        check_tag(name)
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
     encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)
     if not (pretrained and checkpoint and checkpoint.config['decoder']['num_classes'] == num_classes):

@@ -47,9 +47,9 @@ def refused(folder: Path | str, fault: str, **options) -> None:
     assert '\n' not in str(caught.value)
 
 
-def encoded(value: int, kind: str = 'PNG') -> bytes:
+def encoded(value: int, kind: str = 'PNG', size: tuple[int, int] = (8, 6)) -> bytes:
     buffer = io.BytesIO()
-    picture(value).save(buffer, kind)
+    picture(value, size).save(buffer, kind)
     return buffer.getvalue()
 
 

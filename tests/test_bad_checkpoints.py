@@ -217,6 +217,8 @@ def test_no_pickle_is_loaded_from_a_path(tmp_path: Path) -> None:
     (lambda: create_autoencoder('scae_vgg16', pretrained=True), 'scae_vgg16'),
     (lambda: create_autoencoder(f'{ARCHITECTURE}.no_such', pretrained=True), SHIPPED),
     (lambda: create_autoencoder(ARCHITECTURE, weights='no_such'), SHIPPED),
+    (lambda: create_autoencoder(f'{ARCHITECTURE}.no_such'), 'no_such: no such checkpoint'),
+    (lambda: create_segmenter(f'{ARCHITECTURE}.no_such', 5, 'random'), 'no_such: no such checkpoint'),
     (lambda: create_autoencoder(ARCHITECTURE, weights='/no/such/folder'), 'not found'),
     (lambda: create_segmenter(ARCHITECTURE, pretrained=True), 'segmenter'),
     (lambda: timm.create_model('scae_vgg16', pretrained=True), 'scae_vgg16'),
@@ -275,6 +277,23 @@ checkpoint_writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decod
     packaged = checkpoints.names()
     monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
     assert checkpoints.names() == packaged
+
+
+def test_stopped_in_the_middle_of_taking_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_autoencoder(tmp_path / SHIPPED)
+    before = {p.name: p.read_bytes() for p in (tmp_path / SHIPPED).iterdir()}
+    rename = Path.rename
+
+    def stopped(path: Path, target: Path) -> Path:
+        if path.name == 'new':
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, 'rename', stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path / SHIPPED, model.encoder, model.decoder, **{**NOTES, 'card': '# another\n'})
+    assert {p.name: p.read_bytes() for p in (tmp_path / SHIPPED).iterdir()} == before
+    assert list(tmp_path.iterdir()) == [tmp_path / SHIPPED]
 
 
 def test_unwritable_place(tmp_path: Path) -> None:

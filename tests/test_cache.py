@@ -179,6 +179,26 @@ def test_decoded_in_parallel(cache: Path) -> None:
     assert len(load(Source([Sample(name, image) for name in 'ab'], 2, (), 'two'), None)) == 2
 
 
+def test_masks_are_opened_as_images_are(cache: Path, tmp_path: Path) -> None:
+    """Turned as their EXIF says; what cannot be decoded is named."""
+    image, mask = (Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) + 10 * i) for i in range(2))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
+    for kind, picture in (('images', image), ('masks', mask)):
+        (tmp_path / 'set' / kind).mkdir(parents=True)
+        picture.save(tmp_path / 'set' / kind / '0.png', exif=exif)
+    found = load_images(str(tmp_path / 'set'), size=None, masks=True)
+    assert found.targets is not None
+    assert torch.equal(found.targets[0], found.images[0, 0] + 10)
+    assert found.images[0, 0, 0, 0] == 11
+    path = tmp_path / 'set' / 'masks' / '0.png'
+    for damaged in (path.read_bytes()[:60], b'nonsense', b''):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match='masks/0.png: ') as caught:
+            load_images(str(tmp_path / 'set'), size=None, masks=True)
+        assert '\n' not in str(caught.value)
+
+
 def test_squares(cache: Path, tmp_path: Path) -> None:
     """The shorter side is scaled to the size, then the middle is taken."""
     pixels = np.zeros((40, 80, 3), np.uint8)

@@ -108,7 +108,7 @@ def test_refused_batches() -> None:
         batches(image_set(1), 2, world_size=2)
     with pytest.raises(ValueError, match='--batch-size 5 cannot be split over 2 processes'):
         batches(image_set(), 5, world_size=2)
-    with pytest.raises(ValueError, match='crops of 7 pixels do not fit into images of 6x6'):
+    with pytest.raises(ValueError, match='--crop 7 does not fit into images of 6x6; give a larger --size'):
         batches(image_set(), 2, RandomCrop(7))
 
 

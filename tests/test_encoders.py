@@ -214,6 +214,9 @@ def test_script_trace_compile_export(name: str) -> None:
     x = torch.randn(IMAGE)
     expected = model(x)
     torch.testing.assert_close(torch.jit.script(model)(x), expected)
+    levels = timm.create_model(name, features_only=True, feature_cls='getter')
+    for level, tensor in zip(torch.jit.script(levels)(x), levels(x), strict=True):
+        torch.testing.assert_close(level, tensor)
     torch.testing.assert_close(torch.fx.symbolic_trace(model)(x), expected)
     extractor = create_feature_extractor(model, ['blocks.1', 'head'])
     torch.testing.assert_close(extractor(x)['head'], expected)

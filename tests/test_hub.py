@@ -1,5 +1,6 @@
 """torch.hub's entry points, and what they may import."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,6 +72,20 @@ def test_only_networks_are_listed() -> None:
     assert listed == {f'{name}_scae{suffix}' for name in SHORT_NAMES for suffix in suffixes}  # as torch.hub.list has it
     with pytest.raises(CheckpointError, match='no segmenter of it; .* for one still to be trained: pretrained=False'):
         load('springenberg9_scae_segmenter', num_classes=4)
+
+
+@pytest.mark.parametrize(('package', 'version'), [('timm', '1.0.30'), ('torch', '2.9.1')])
+def test_packages_that_are_too_old(package: str, version: str, tmp_path: Path) -> None:
+    """torch.hub itself looks only whether they are there."""
+    required = re.search(rf'"{package}>=(.*?)"', (CHECKOUT / 'pyproject.toml').read_text())
+    (tmp_path / f'{package}-{version}.dist-info').mkdir()
+    (tmp_path / f'{package}-{version}.dist-info' / 'METADATA').write_text(
+        f'Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n')
+    code = f"import sys, torch; sys.path.insert(0, {str(tmp_path)!r}); " \
+           f"torch.hub.load({str(CHECKOUT)!r}, 'vgg16_scae', source='local', pretrained=False)"
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert result.stderr.splitlines()[-1] == (
+        f"ImportError: {package} {version} is too old: pip install '{package}>={required and required[1]}'")
 
 
 def test_importing_the_package_imports_no_training_code() -> None:

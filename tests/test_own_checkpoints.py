@@ -127,8 +127,11 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     model = create_encoder(ARCHITECTURE, checkpoints.open_folder(tmp_path / 'mine'))
     torch.testing.assert_close(model.eval()(x), expected)
     model = timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={
-        'file': str(tmp_path / 'mine'), 'num_classes': 3})
+        'file': str(tmp_path / 'mine')})
     torch.testing.assert_close(model.eval()(x), expected)
+    timm.models._hub.save_for_hf(model, tmp_path / 'again', safe_serialization=True)
+    again = timm.create_model(f'local-dir:{tmp_path / "again"}', pretrained=True)
+    torch.testing.assert_close(again.eval()(x), expected)
     segmenter = create_segmenter(ARCHITECTURE, 2, 'encoder', weights=str(tmp_path / 'mine'), act_layer=None)
     assert isinstance(segmenter.encoder.blocks[0].bn.act, torch.nn.SiLU)
     model = randomize(write_autoencoder(tmp_path / f'{ARCHITECTURE}.silu', act_layer='silu')).eval()
@@ -203,6 +206,27 @@ def test_a_folder_that_is_called_like_a_checkpoint(tmp_path: Path, monkeypatch: 
     assert not same(timm.create_model(SHIPPED, pretrained=True), create_autoencoder(SHIPPED, weights=os.curdir).encoder)
     (tmp_path / SHIPPED / 'run.json').touch()
     assert timm.create_model(DEFAULT, pretrained=True).num_classes == 10
+
+
+def test_a_folder_given_to_timm_says_its_classes(tmp_path: Path) -> None:
+    """Whether or not the caller says how many they are."""
+    encoder = randomize(timm.create_model(ARCHITECTURE, num_classes=5))
+    encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'num_classes': 5, 'label_names': list('abcde')}
+    write(tmp_path / 'mine', encoder, **NOTES)
+    for given in ({}, {'num_classes': 5}):
+        for path in (tmp_path / 'mine', tmp_path / 'mine' / 'model.safetensors'):
+            model = timm.create_model(
+                ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': str(path)}, **given)
+            assert same(model, encoder, 1e-2)
+            assert model.pretrained_cfg['label_names'] == tuple('abcde')
+
+
+def test_random_weights_know_no_classes() -> None:
+    assert timm.create_model(DEFAULT, pretrained=True).pretrained_cfg['label_names']
+    for name in (ARCHITECTURE, DEFAULT):
+        model = timm.create_model(name, num_classes=10)
+        assert 'label_names' not in model.pretrained_cfg
+        assert 'label_names' not in model.default_cfg
 
 
 def test_a_folder_that_others_wrote_loads_too(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from scae_zoo import checkpoints, create_autoencoder, create_segmenter
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.training import sample_images
+from scae_zoo.training.experiment import experiment
 from scae_zoo.training.sources import VOC_CLASSES
 
 CHECKOUT = Path(__file__).parents[1]
@@ -219,8 +220,9 @@ def test_other_images_to_pretrain_on(tmp_path: Path) -> None:
                  '--unlabelled', str(tmp_path / 'unlabelled'))
     assert result.returncode == 0, result.stderr
     folder = next((tmp_path / 'out').glob('*/scae_vgg16.dae_imagenet'))
-    recipe = (folder / 'recipe.yaml').read_text()
+    recipe, card = ((folder / name).read_text() for name in ('recipe.yaml', 'README.md'))
     assert 'images: 12\n' in recipe
+    assert re.search(r'dataset:\n +type: voc$', card, re.MULTILINE)  # measured on
     assert f'--unlabelled {tmp_path / "unlabelled"}' in recipe.replace('\n ', '')
     sample_images.write_classes(tmp_path / 'others', 40, 12, ('a', 'b', 'c', 'd'))
     result = run('voc2007_classification', tmp_path / 'out', '--data-dir', str(tmp_path / 'voc'),
@@ -248,3 +250,12 @@ def test_data_of_the_users_own(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert str(broken) in result.stderr
     assert 'Traceback' not in result.stderr
+
+
+def test_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """By Ctrl-C: one line."""
+    monkeypatch.setattr(sys, 'argv', ['mine.py', '--out', str(tmp_path)])
+    with pytest.raises(SystemExit) as caught, experiment('A recipe.', 'torch/cifar10'):
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == 'mine: stopped; a run goes on with the same command\n'

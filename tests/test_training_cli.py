@@ -221,9 +221,13 @@ def test_no_image_of_any_class_to_measure_on(
     many = Path(shutil.copytree(data / 'many', tmp_path / 'many'))
     table = many / 'test' / 'labels.csv'
     table.write_text(re.sub(r'(?<=,)1(?=,|$)', '0', table.read_text(), flags=re.MULTILINE))
-    assert run('finetune', many, '--model', 'scae_springenberg9', *SMALL, '-o', tmp_path / 'run') == 2
+    start = ('finetune', many, '--model', 'scae_springenberg9', *SMALL, '-o', tmp_path / 'run')
+    assert run(*start) == 2
     assert 'none of the images to be measured on is of any class' in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()
+    assert run(*start, '--test', data / 'many') == 0
+    assert run('evaluate', tmp_path / 'run', '--data', many) == 2
+    assert 'none of the images to be measured on is of any class' in capsys.readouterr().err
 
 
 def test_tensorboard(data: Path, tmp_path: Path) -> None:

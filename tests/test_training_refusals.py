@@ -1,6 +1,7 @@
 """What ``scae pretrain``, ``finetune``, ``segment``, ``evaluate`` and ``probe`` refuse, and how."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import numpy
@@ -8,10 +9,12 @@ import pytest
 import timm
 from PIL import Image
 
+from scae_zoo import checkpoints
 from scae_zoo.cli import main
 
 from .checkpoint_folders import edit
 from .conftest import DEFAULT, SHIPPED
+from .pictures import encoded, write_parquet
 from .training_commands import SMALL, run
 
 
@@ -87,6 +90,45 @@ def test_faulty_test_masks_are_found_before_the_training(
         assert 'epoch' not in captured.out
     mask.write_bytes(whole)
     assert run(*command) == 0
+
+
+def test_test_images_without_labels_are_found_before_the_training(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the very classes, as the test split of ImageNet has them."""
+    write_parquet(tmp_path / 'train', [encoded(i, size=(32, 32)) for i in range(8)], [0, 1] * 4, ['cat', 'dog'])
+    write_parquet(tmp_path / 'test', [encoded(i, size=(32, 32)) for i in range(4)], [-1] * 4, ['cat', 'dog'])
+    start = ('finetune', f'hfds/{tmp_path}/train', '--model', 'scae_springenberg9', '--root', tmp_path / 'root', *SMALL)
+    assert run(*start, '--test', f'hfds/{tmp_path}/test', '--test-split', 'train', '-o', tmp_path / 'run') == 2
+    captured = capsys.readouterr()
+    assert 'the test images have no labels' in captured.err
+    assert 'epoch' not in captured.out
+    assert not (tmp_path / 'run').exists()
+    assert run('evaluate', DEFAULT, '--data', f'hfds/{tmp_path}/test', '--split', 'train') == 2
+
+
+def test_packages_to_measure_with_are_asked_for_before_the_training(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('sklearn', 'torchmetrics'):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    start = (*SMALL, '-o', tmp_path / 'run')
+    for command in (
+            ('pretrain', data / 'classes'), ('segment', data / 'masks', '--from', pretrained),
+            ('finetune', data / 'many', '--from', pretrained), ('probe', pretrained, '--data', data / 'classes')):
+        assert run(*command, *start) == 2
+        captured = capsys.readouterr()
+        assert captured.err.strip().endswith("this needs sklearn: pip install 'scae-zoo[train]'")
+        assert 'epoch' not in captured.out
+    assert run('pretrain', data / 'classes' / 'train' / 'cat', *start) == 0
+    assert run('finetune', data / 'classes', '--from', pretrained, *SMALL, '-o', tmp_path / 'classifier') == 0
+
+
+def test_a_decoder_that_the_manifest_does_not_list(
+        pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier = Path(shutil.copytree(checkpoints.WEIGHTS / DEFAULT, tmp_path / DEFAULT))
+    (classifier / 'decoder.safetensors').write_bytes(b'')
+    assert run('finetune', data / 'classes', '--from', classifier, *SMALL, '-o', tmp_path / 'run') == 2
+    assert f'decoder.safetensors: not part of {DEFAULT}' in capsys.readouterr().err
 
 
 def test_weights_without_a_manifest_are_told_apart(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:

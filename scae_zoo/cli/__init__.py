@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..checkpoints import CheckpointError
-from ..training.run_folder import TrainingError
+from ..training.run_folder import STOPPED, TrainingError
 from . import measuring, pictures, training
 
 
@@ -56,9 +56,5 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f'scae: error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('scae: stopped; a run goes on with the same command', file=sys.stderr)
+        print(f'scae: {STOPPED}', file=sys.stderr)
         return 130
-
-
-if __name__ == '__main__':
-    sys.exit(main())

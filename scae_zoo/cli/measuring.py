@@ -55,7 +55,7 @@ def _source(args: argparse.Namespace, masks: bool = False, labels: bool = True) 
     return few(source, args.limit) if args.limit else source
 
 
-def _images(args: argparse.Namespace, size: int | None, labels: bool = True) -> ImageSet:
+def _images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet:
     return load(_source(args, labels=labels), args.size or size, args.max_unreadable)
 
 
@@ -93,6 +93,7 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     if images.targets is None or tuple(names) != images.classes:
         raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on, '
                          f'a sub-folder each or in a labels.csv; what differs: {images.difference(names)}')
+    images.require_classes(tuple(names))
     if images.multi_label:
         scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
         precisions = average_precisions(scores, images.targets)

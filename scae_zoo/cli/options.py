@@ -65,7 +65,8 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
                        help="scale images so that their shorter side has SIZE pixels, and take the middle square "
                             "(default: in proportion to the crop, as the network's configuration has it)")
     group.add_argument('--max-unreadable', metavar='SHARE', type=share, default=MAX_UNREADABLE,
-                       help='share of the image files that may be unreadable and are left out (default: %(default)s)')
+                       help='share of the image files that may be unreadable and are left out, but not of those that a '
+                            'segmenter is measured on (default: %(default)s)')
 
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +123,7 @@ def default_size(cfg: dict[str, Any], crop: int | None) -> int:
     return round((crop or cfg['input_size'][-1]) / cfg['crop_pct'])
 
 
-def load_test_images(args: argparse.Namespace, size: int | None, labels: bool = True) -> ImageSet | None:
+def load_test_images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet | None:
     """The images to measure on: those asked for, else the test split that lies beside the training split, if any."""
     data = test_data(args)
     return None if data is None else load_images(

@@ -132,8 +132,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                      help='use only N images of each class, drawn by --seed (default: all)')
     sub.add_argument('--validation', metavar='SHARE', type=share, default=0.,
-                     help='hold back a share of the training images and measure on them during training '
-                          '(default: %(default)s)')
+                     help='hold back a share of the training images and measure on them during training; all of them '
+                          'must fit into memory then (default: %(default)s)')
     _add_options(sub, FineTuning())
 
     sub = command('segment', segment_command, (

@@ -15,6 +15,7 @@ import torch.nn as nn
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, get_device_dtype, get_norm_act_layer
 from timm.models import (
+    PretrainedCfg,
     build_model_with_cfg,
     checkpoint_seq,
     generate_default_cfgs,
@@ -213,16 +214,25 @@ class ScaeEncoder(nn.Module):
             intermediates_only: Return the taps alone.
         """
         if output_fmt != 'NCHW':
-            raise ValueError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
+            raise ValueError(f"output_fmt must be 'NCHW', not '{output_fmt}'")
         take_indices, max_index = feature_take_indices(len(self.feature_ends), indices)
+        taps = [self.feature_ends[i] for i in take_indices]
+        if torch.jit.is_scripting() or not stop_early:  # TorchScript slices no modules
+            blocks = self.blocks
+        else:
+            blocks = self.blocks[:self.feature_ends[max_index] + 1]
         x = self.drop_in(x)
-        taps = {self.feature_ends[i] for i in take_indices}
         intermediates = []
-        for i, block in enumerate(self.blocks[:self.feature_ends[max_index] + 1] if stop_early else self.blocks):
-            x = checkpoint_seq([block], x) if self.grad_checkpointing else block(x)
+        for i, block in enumerate(blocks):
+            if self.grad_checkpointing and not torch.jit.is_scripting():  # noqa: SIM108  (TorchScript reads this form)
+                x = checkpoint_seq([block], x)
+            else:
+                x = block(x)
             if i in taps:
                 intermediates.append(x)
-        return intermediates if intermediates_only else (x, intermediates)
+        if intermediates_only:
+            return intermediates
+        return x, intermediates
 
     def prune_intermediate_layers(
             self,
@@ -302,10 +312,12 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder
 
 
 def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeEncoder:
+    made_with: dict[str, Any] = {}
     if pretrained:
         kwargs['pretrained_cfg_overlay'], made_with = checkpoints.verified_overlay(
             variant, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'), kwargs.get('cache_dir'))
         kwargs = made_with | kwargs
+    own_cfg = isinstance(kwargs.get('pretrained_cfg'), (dict, PretrainedCfg))
     convs = ARCHITECTURES[variant]
     taps = 1 + sum(spec.stride > 1 for spec in convs[1:])
     out_indices = kwargs.pop('out_indices', tuple(range(taps)))
@@ -318,8 +330,10 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
         convs=convs,
         **kwargs,
     )
+    model._model_args = made_with  # timm adds the caller's, and writes them into config.json
     names = model.pretrained_cfg.get('label_names')
-    if names and getattr(model, 'num_classes', 0) not in (0, len(names)):  # a segmenter's are those of its decoder
+    learned = pretrained or own_cfg  # random weights know no classes; a segmenter's are those of its decoder
+    if names and not (learned and getattr(model, 'num_classes', 0) in (0, len(names))):
         model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}
     return model
 

@@ -44,27 +44,27 @@ class RandomCrop:
             generator: On the images' device.
         """
         n, height, width = len(index), images.shape[2], images.shape[3]
-        if self.scale == (1., 1.):
-            rows = self._window(n, height, torch.ones(n, device=images.device), generator).round_().long()
-            cols = self._window(n, width, torch.ones(n, device=images.device), generator).round_().long()
-        else:
+        zoom = torch.ones(n, device=images.device)
+        if not self._in_whole_pixels:
             low, high = torch.tensor(self.scale).log().tolist()
             zoom = _uniform(n, low, high, images, generator).exp()
-            rows, cols = self._window(n, height, zoom, generator), self._window(n, width, zoom, generator)
+        rows, cols = self._window(n, height, zoom, generator), self._window(n, width, zoom, generator)
         if self.flip:
             mirrored = torch.rand(n, 1, device=images.device, generator=generator) < 0.5
             cols = torch.where(mirrored, cols.flip(1), cols)
-        masks = targets.ndim == 3
-        own = torch.arange(n, device=images.device)
+        near_rows, near_cols = rows.round().long()[:, :, None], cols.round().long()[:, None, :]
         nhwc = images.permute(0, 2, 3, 1)  # so that the result lies in channels_last memory
-        if self.scale == (1., 1.):
-            crops = nhwc[index[:, None, None], rows[:, :, None], cols[:, None, :]]
-            return crops.permute(0, 3, 1, 2), targets[own[:, None, None], rows[:, :, None], cols[:, None, :]] \
-                if masks else targets
-        crops = _bilinear(nhwc, index, rows, cols, height, width)
-        near_rows, near_cols = rows.round().long().clamp_(0, height - 1), cols.round().long().clamp_(0, width - 1)
-        return crops.permute(0, 3, 1, 2), targets[own[:, None, None], near_rows[:, :, None], near_cols[:, None, :]] \
-            if masks else targets
+        if self._in_whole_pixels:
+            crops = nhwc[index[:, None, None], near_rows, near_cols]
+        else:
+            crops = _bilinear(nhwc, index, rows, cols, height, width)
+        if targets.ndim == 3:
+            targets = targets[torch.arange(n, device=images.device)[:, None, None], near_rows, near_cols]
+        return crops.permute(0, 3, 1, 2), targets
+
+    @property
+    def _in_whole_pixels(self) -> bool:
+        return self.scale == (1., 1.)
 
     def at(self, epoch: int) -> 'RandomCrop':
         """The crop of an epoch, counted from 0."""
@@ -76,8 +76,8 @@ class RandomCrop:
         room = (side - 1 - span).clamp(min=0) + 2 * self.pad
         over = (span - (side - 1)).clamp(min=0)  # too small: its middle in the middle of the crop
         start = torch.rand(n, device=zoom.device, generator=generator)
-        whole = self.scale == (1., 1.)  # then whole pixels, each as likely
-        start = (start * (room + 1)).floor().clamp(max=room) if whole else start * room
+        # whole pixels are each as likely
+        start = (start * (room + 1)).floor().clamp(max=room) if self._in_whole_pixels else start * room
         start = start - self.pad - over / 2
         positions = start[:, None] + torch.arange(self.size, device=zoom.device) / zoom[:, None]
         return _mirror(positions, side)
@@ -199,7 +199,7 @@ class StrongAugmentation:
 @dataclass(frozen=True)
 class Mix:
     """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) of each image of a batch with another, half of each where
-    both are on.
+    both are on; one of the two must be.
 
     Args:
         mixup: Both parameters of the beta distribution of the share; 0: no mixup.
@@ -221,8 +221,6 @@ class Mix:
             x: N x C x H x W.
             targets: N x K, shares of the classes.
         """
-        if not (self.mixup or self.cutmix):
-            return x, targets
         n, _, height, width = x.shape
         partner = torch.randperm(n, device=x.device, generator=generator)
         cut = torch.rand(n, device=x.device, generator=generator) < (

@@ -21,7 +21,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from ..images import ImageError, open_rgb, to_rgb
+from ..images import ImageError, faults_named, open_rgb, open_upright, to_rgb
 from .data import ImageSet
 from .run_folder import sync
 
@@ -167,7 +167,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                     has_masks = True
                     masks.write(mask.tobytes())
                 labels.append(sample.label)
-        missing = (source.total or 0) - len(labels) - len(unreadable)  # timm's readers drop what they cannot read
+        missing = (source.total or 0) - len(labels) - len(unreadable)  # readers of shards drop what is cut off
         unreadable += [f'{source.identity}: {missing} images are missing or cannot be read'] * missing
         check_unreadable(unreadable, len(labels) + len(unreadable), max_unreadable)
         if shape is None:
@@ -251,16 +251,11 @@ def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ImageError: It cannot be read, has colours, or another size than its image.
     """
-    try:
-        with path.open('rb') as file, Image.open(file) as image:  # turned as open_rgb does
-            if image.mode not in ('L', 'P', '1'):
-                raise ImageError(
-                    f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')
-            mask = np.array(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(f'{path}: cannot be read as a mask ({error})') from None
+    with faults_named(path):
+        image = open_upright(path)
+        if image.mode not in ('L', 'P', '1'):
+            raise ImageError(f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')
+        mask = np.array(image)
     if mask.shape != tuple(shape):
         raise ImageError(
             f'{path}: has {mask.shape[1]}x{mask.shape[0]} pixels, its image {shape[1]}x{shape[0]}; they must agree')

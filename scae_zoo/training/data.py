@@ -90,12 +90,12 @@ class ImageSet:
     def require_classes(self, classes: tuple[str, ...]) -> None:
         """Refuse to be measured on where these are not the classes that were learned, in their order, or where no image
         is of any."""
+        if self.targets is None or not self.classes:
+            raise ValueError('the test images have no labels')
         if self.classes != classes:
-            if not self.classes:
-                raise ValueError('the test images have no labels')
             raise ValueError('the classes of the test images differ from those of training: '
                              f'{self.difference(classes)}')
-        if self.targets is not None and self.multi_label and not (self.targets > 0).any():
+        if self.multi_label and not (self.targets > 0).any():
             raise ValueError('none of the images to be measured on is of any class, so that nothing can be measured')
 
     def difference(self, classes: Sequence[str]) -> str:
@@ -179,7 +179,7 @@ class BaseBatches(ABC):
         if batch_size % world.size:
             raise ValueError(f'--batch-size {batch_size} cannot be split over {world.size} processes')
         if crop.size > min(height, width):
-            raise ValueError(f'crops of {crop.size} pixels do not fit into images of {height}x{width}')
+            raise ValueError(f'--crop {crop.size} does not fit into images of {height}x{width}; give a larger --size')
         self.total, self.batch_size = images, batch_size
         self.crop, self.prepare, self.seed = crop, prepare, settings.seed
         self.world, self.device = world, world.device

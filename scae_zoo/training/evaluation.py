@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import NamedTuple, cast
 
 import torch
@@ -34,6 +35,14 @@ def training_extra() -> Iterator[None]:
         yield
     except ImportError as error:
         raise ValueError(f"this needs {error.name}: pip install 'scae-zoo[train]'") from None
+
+
+def require_training_extra() -> None:
+    """Refuse, before the training, what could not be measured after it."""
+    with training_extra():
+        for package in ('sklearn', 'torchmetrics'):
+            if find_spec(package) is None:
+                raise ModuleNotFoundError(name=package)
 
 
 class DenoisingQuality(NamedTuple):
@@ -78,7 +87,7 @@ def denoising_quality(
         mean: Channel means of the model's normalisation, in 0-1 units.
         std: Channel standard deviations of the same.
         seed: Seed of the noise.
-        batch_size: Images at a time; as many as fit into memory by default.
+        batch_size: Images at a time; by default 250 of up to 91 x 91 pixels, fewer of larger ones.
     """
     with training_extra():
         from torchmetrics.functional.image import structural_similarity_index_measure as ssim
@@ -108,7 +117,7 @@ def _check_fits(images: torch.Tensor, crop: int) -> None:
 
 
 def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle ``size`` x ``size`` pixels of N x C x H x W images, which must be at least as large."""
+    """The middle ``size`` x ``size`` pixels of N x C x H x W images; a ValueError where they are smaller."""
     _check_fits(images, size)
     top, left = ((side - size) // 2 for side in images.shape[-2:])
     return images[..., top:top + size, left:left + size]
@@ -128,7 +137,16 @@ def logits(
     """Logits (or features), N x K float32 on the CPU, of the central crops of N x C x H x W uint8 images.
 
     Args:
+        model: The network, on the device to use.
+        images: At least as large as the crop.
+        mean: Channel means of the model's normalisation, in 0-1 units.
+        std: Channel standard deviations of the same.
+        crop: Side of the crops in pixels.
         mirrored: Mirror the crops.
+        batch_size: Images at a time; by default as ``denoising_quality`` has it.
+
+    Raises:
+        ValueError: The images are smaller than the crop.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -137,6 +155,18 @@ def logits(
         x = normalize(central_crop(batch, crop).to(device), mean, std).contiguous(memory_format=torch.channels_last)
         rows.append(model(x.flip(3) if mirrored else x).float().cpu())
     return torch.cat(rows)
+
+
+def logits_and_flip_average(
+        model: nn.Module,
+        images: torch.Tensor,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        crop: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``logits`` of the central crops, and their mean with those of the mirrored crops."""
+    plain, mirrored = (logits(model, images, mean, std, crop=crop, mirrored=mirrored) for mirrored in (False, True))
+    return plain, (plain + mirrored) / 2
 
 
 def accuracy(output: torch.Tensor, targets: torch.Tensor) -> float:
@@ -164,6 +194,11 @@ def average_precisions(scores: torch.Tensor, targets: torch.Tensor) -> list[floa
     return precisions
 
 
+def by_class(classes: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:
+    """Each class's figure as JSON can have it: None for NaN."""
+    return {name: None if value != value else value for name, value in zip(classes, values, strict=True)}
+
+
 def mean_average_precision(precisions: Iterable[float]) -> float:
     """Their mean, classes without a positive image left out; NaN where all are."""
     return torch.tensor(list(precisions)).nanmean().item()
@@ -177,15 +212,15 @@ def ten_crop_scores(
         std: tuple[float, ...],
         crop: int,
         *,
-        seed: int = 0,
         batch_size: int | None = None,
 ) -> torch.Tensor:
-    """Logits averaged over ten random, randomly mirrored crops (paper, section 2.5), N x K float32 on the CPU."""
+    """Logits averaged over ten random, randomly mirrored crops (paper, section 2.5), N x K float32 on the CPU; the same
+    crops each time. The arguments and errors are those of ``logits``."""
     _check_fits(images, crop)
     model.eval()
     device = next(model.parameters()).device
     random_crop = RandomCrop(crop)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     rows = []
     at_once = batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // crop ** 2) // TEN_CROPS)
     for index in torch.arange(len(images)).split(at_once):
@@ -218,6 +253,12 @@ def mean_iou(
     Args:
         model: The segmenter.
         pairs: Images, C x H x W uint8, each with its mask of class indices, H x W uint8; of any size.
+        num_classes: How many classes it knows.
+        mean: Channel means of the model's normalisation, in 0-1 units.
+        std: Channel standard deviations of the same.
+
+    Raises:
+        ValueError: A mask has a class that the model does not know, or no pixel is counted.
     """
     with training_extra():
         from torchmetrics.functional.classification import multiclass_confusion_matrix

@@ -18,14 +18,14 @@ from timm.data import ImageNetInfo
 
 from ..checkpoint_writing import copy, update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
-from . import sample_images
 from .cache import Source, load
 from .data import ImageSet
 from .distributed import World, world
+from .evaluation import training_extra
 from .finetuning import FineTuning, finetune
 from .folders import split_folder
 from .pretraining import Pretraining, pretrain
-from .run_folder import TrainingError
+from .run_folder import STOPPED, TrainingError
 from .runs import RunOptions
 from .segmenting import Segmenting, segment
 from .sources import Pairs, dataset_name, dataset_title, few, find_source, only
@@ -111,8 +111,8 @@ class Experiment:
         command = [*(self.world.launcher or ['python']), f'recipes/{self.name}.py', *budget, *given]
         return RunOptions(
             self.out / run, self.world, command=shlex.join(command),
-            dataset=dataset_title(data) if data else self.dataset, budget=self.budget, compile_model=self.args.compile,
-            wait=True)
+            dataset=dataset_title(data) if data else self.dataset, test_dataset=self.dataset, budget=self.budget,
+            compile_model=self.args.compile, wait=True)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
                  data: str | None = None) -> Checkpoint:
@@ -197,6 +197,8 @@ def smoke_data(kind: str, out: Path, side: int, classes: Sequence[str]) -> Path:
         if (folder / 'whole').exists():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
+        with training_extra():
+            from . import sample_images
         writers: dict[str, Callable[[Path, int, int, Sequence[str]], None]] = {
             'classes': sample_images.write_classes, 'multi_label': sample_images.write_multi_label,
             'masks': sample_images.write_masks}
@@ -274,3 +276,6 @@ def experiment(
             yield e
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
         raise SystemExit(f'{name}: error: {error}') from None
+    except KeyboardInterrupt:
+        print(f'{name}: {STOPPED}', file=sys.stderr)
+        raise SystemExit(130) from None

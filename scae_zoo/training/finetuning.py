@@ -14,7 +14,16 @@ from ..models.scae import ScaeEncoder
 from .augmentation import Mix, RandomCrop, StrongAugmentation, growing
 from .calibration import calibrate_batch_norm
 from .data import Batches, ImageSet, Plain, normalize
-from .evaluation import accuracy, average_precisions, logits, mean_average_precision, ten_crop_scores
+from .evaluation import (
+    accuracy,
+    average_precisions,
+    by_class,
+    logits,
+    logits_and_flip_average,
+    mean_average_precision,
+    require_training_extra,
+    ten_crop_scores,
+)
 from .loop import fit
 from .precision import autocast
 from .runs import (
@@ -26,6 +35,7 @@ from .runs import (
     running,
     supervised_summary,
     tensorboard_writer,
+    write_scalars,
 )
 from .settings import FIRST_CROP_HELP, Supervised, setting
 from .tasks import classification_task
@@ -87,15 +97,14 @@ def finetune(
             if measured.multi_label != train.multi_label:
                 raise ValueError('an image has one label in the one set and any number of them in the other; '
                                  'train and measure on sets of one kind')
+    if train.multi_label and test is not None:
+        require_training_extra()
     if train.multi_label and settings.label_smoothing:
         raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)
     encoder = create_classifier(name.partition('.')[0], source, train.classes, settings)
     cfg = encoder.pretrained_cfg
     crop = settings.crop or cfg['input_size'][-1]
-    if crop > min(train.images.shape[-2:]):
-        height, width = train.images.shape[-2:]
-        raise ValueError(f'--crop {crop} does not fit into images of {height}x{width}; give a larger --size')
     world = options.world
     random_crop = growing(RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale)),
                           settings.first_crop, settings.epochs)
@@ -110,8 +119,7 @@ def finetune(
             if validation is not None and (row['epoch'] % every == 0 or row['epoch'] == settings.epochs):
                 with autocast(world.device):
                     result = {'validation': score(model, validation, cfg, crop)}
-            for key, value in {**row, **result}.items() if writer else ():
-                writer.add_scalar(key, value, row['epoch'])
+            write_scalars(writer, {**row, **result})
             return result
 
         task = classification_task(encoder, train.multi_label, world.device, settings.label_smoothing)
@@ -184,9 +192,8 @@ def score(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int
 def accuracies(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int) -> tuple[float, float]:
     """Accuracy in percent on central crops, and with the logits averaged over each and its mirror."""
     assert data.targets is not None
-    plain, mirrored = (logits(model, data.images, cfg['mean'], cfg['std'], crop=crop, mirrored=mirrored)
-                       for mirrored in (False, True))
-    return accuracy(plain, data.targets), accuracy((plain + mirrored) / 2, data.targets)
+    plain, averaged = logits_and_flip_average(model, data.images, cfg['mean'], cfg['std'], crop)
+    return accuracy(plain, data.targets), accuracy(averaged, data.targets)
 
 
 def _measure(
@@ -207,8 +214,7 @@ def _measure(
         result = mean_average_precision(precisions)
         metrics: dict[str, Any] = {
             'mean_average_precision': {'value': result, 'images': len(test), 'crops': 10, 'seed': 0},
-            'average_precision': {name: None if value != value else value  # NaN is no JSON
-                                  for name, value in zip(test.classes, precisions, strict=True)}}
+            'average_precision': by_class(test.classes, precisions)}
         return metrics, [{'type': 'mean_average_precision', 'name': f'mAP on {len(test)} images, 10 crops (%)',
                           'value': round(result, 2)}]
     before = score(model, test, cfg, crop)

@@ -12,9 +12,18 @@ from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from .augmentation import RandomCrop, growing
 from .data import ImageSet, denormalize, normalize
-from .evaluation import denoising_quality
+from .evaluation import denoising_quality, require_training_extra
 from .loop import fit
-from .runs import RunOptions, configuration, configure, finish, is_finished, running, tensorboard_writer
+from .runs import (
+    RunOptions,
+    configuration,
+    configure,
+    finish,
+    is_finished,
+    running,
+    tensorboard_writer,
+    write_scalars,
+)
 from .settings import FIRST_CROP_HELP, Optimization, setting
 from .streaming import ImageStream, watched_workers
 from .tasks import DenoisingTask
@@ -65,6 +74,8 @@ def pretrain(
         ValueError: The data or an option does not fit.
         TrainingError: The run cannot start or go on.
     """
+    if test is not None:
+        require_training_extra()
     torch.manual_seed(settings.seed)
     model = create_autoencoder(name.partition('.')[0], shortcuts=settings.shortcuts)
     cfg = model.encoder.pretrained_cfg
@@ -132,8 +143,7 @@ def _measure(model: Scae, test: ImageSet | None) -> tuple[dict[str, Any], list[d
 @torch.inference_mode()
 def _draw(writer: Any, row: dict[str, Any], model: torch.nn.Module, examples: list[torch.Tensor], mean, std) -> None:
     """The log's row, and the clean, corrupted and reconstructed examples below each other."""
-    for key in ('loss', 'lr', 'images_per_second'):
-        writer.add_scalar(key, row[key], row['epoch'])
+    write_scalars(writer, row)
     corrupted, clean = examples
     model.eval()
     rows = [denormalize(x, mean, std).byte() for x in (clean, corrupted, model(corrupted))]

@@ -13,7 +13,15 @@ from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
 from .data import Batches, ImageSet, Plain, denormalize, normalize
-from .evaluation import accuracy, batches_of, central_crop, knn_accuracy, linear_accuracy, psnr
+from .evaluation import (
+    accuracy,
+    batches_of,
+    central_crop,
+    knn_accuracy,
+    linear_accuracy,
+    psnr,
+    require_training_extra,
+)
 from .loop import fit
 from .runs import RunOptions, running, several
 from .settings import Optimization, setting
@@ -155,6 +163,7 @@ def probe(
         ValueError: The data or an option does not fit.
         TrainingError: The run cannot start or go on.
     """
+    require_training_extra()
     if any(data.targets is None or data.targets.ndim != 1 for data in (train, test)):
         raise ValueError('probes need images with one label each: a sub-folder a class')
     assert train.targets is not None

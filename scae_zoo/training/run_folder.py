@@ -17,6 +17,7 @@ from safetensors.torch import save
 from ..checkpoint_folder import ENCODER, RUN
 
 STATE, LOG, ENVIRONMENTS = 'state.safetensors', 'log.jsonl', 'environments.json'
+STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
 
 
 class TrainingError(RuntimeError):

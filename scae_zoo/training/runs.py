@@ -15,7 +15,16 @@ import torch.distributed as dist
 
 from ..checkpoint_folder import DECODER
 from ..checkpoint_writing import write
-from ..checkpoints import ENCODER, Checkpoint, CheckpointError, find, means_a_folder, open_folder, split_name
+from ..checkpoints import (
+    ENCODER,
+    Checkpoint,
+    CheckpointError,
+    find,
+    means_a_folder,
+    open_elsewhere,
+    open_folder,
+    split_name,
+)
 from ..decoder import ScaeDecoder
 from ..models.scae import ARCHITECTURES, ScaeEncoder
 from .data import ImageSet
@@ -166,6 +175,13 @@ def tensorboard_writer(options: RunOptions) -> Iterator[Any]:
         yield writer
 
 
+def write_scalars(writer: Any, row: dict[str, Any]) -> None:
+    """Draw an epoch's row of the log, where there is a writer."""
+    for key, value in row.items() if writer else ():
+        if key != 'epoch':
+            writer.add_scalar(key, value, row['epoch'])
+
+
 def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
     """The checkpoint that a name, an architecture, a checkpoint's folder or a run's folder means.
 
@@ -173,8 +189,10 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
         CheckpointError: There is none, or more than one, or it is not of the kind asked for.
     """
     is_name = split_name(model)[0] in ARCHITECTURES
-    if Path(model).is_dir() and (means_a_folder(model) or not is_name):
-        checkpoint = open_folder(model)
+    checkpoint = None
+    if Path(model).is_dir() or ':' in model:
+        checkpoint = open_elsewhere(model) or (None if is_name else open_folder(model))
+    if checkpoint is not None:
         if checkpoint.architecture not in ARCHITECTURES:
             raise CheckpointError(
                 f'{model}: is for {checkpoint.architecture or "no architecture"}, not one of this zoo')

@@ -12,7 +12,7 @@ from ..segmentation import ScaeSegmenter, create_segmenter
 from .augmentation import RandomCrop
 from .cache import Source
 from .data import Batches, ImageSet, Plain
-from .evaluation import mean_iou
+from .evaluation import by_class, mean_iou, require_training_extra
 from .loop import fit
 from .runs import (
     RunOptions,
@@ -23,6 +23,7 @@ from .runs import (
     running,
     supervised_summary,
     tensorboard_writer,
+    write_scalars,
 )
 from .settings import Supervised, setting
 from .sources import Pairs
@@ -50,7 +51,7 @@ def segment(
 
     Args:
         name: ``<architecture>.<tag>`` of the checkpoint.
-        source: The auto-encoder that ``settings.init`` takes weights from.
+        source: What ``settings.init`` takes weights from: an auto-encoder, or for 'encoder' a classifier as well.
         train: Images with masks; the classes are numbered where they have no names.
         settings: Hyper-parameters.
         options: Where and how.
@@ -70,6 +71,7 @@ def segment(
         raise ValueError(f'the masks have no class but 0 ({IGNORED} stands for pixels that are not counted); give each '
                          'pixel the number of its class: 0, 1, 2, ...')
     if test is not None:
+        require_training_extra()
         require_classes(test.source, train.classes)
     train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))
     if there > len(train.classes):
@@ -93,8 +95,7 @@ def segment(
         _check_masks(test, len(train.classes))
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
-            for key, value in row.items() if writer else ():
-                writer.add_scalar(key, value, row['epoch'])
+            write_scalars(writer, row)
             return {}
 
         if not is_finished(options, name):
@@ -144,8 +145,7 @@ def _measure(
     result = mean_iou(model, test, len(classes), cfg['mean'], cfg['std'])
     metrics = {
         'mean_iou': {'value': result.miou, 'pixel_accuracy': result.pixel_accuracy, 'images': result.images},
-        'iou': {name: None if value != value else value  # NaN is no JSON
-                for name, value in zip(classes, result.per_class, strict=True)}}
+        'iou': by_class(classes, result.per_class)}
     return metrics, [{'type': 'mean_iou', 'name': f'mean IoU on {result.images} images (%)',
                       'value': round(result.miou, 2)}]
 

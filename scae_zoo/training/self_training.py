@@ -7,7 +7,7 @@ import torch
 from ..autoencoder import create_encoder
 from ..checkpoints import ENCODER, Checkpoint
 from .data import ImageSet
-from .evaluation import logits
+from .evaluation import logits_and_flip_average
 from .precision import autocast
 
 
@@ -46,10 +46,9 @@ def pseudo_labelled(
     if labelled.images.shape[1:] != unlabelled.images.shape[1:]:
         raise ValueError('the labelled and the unlabelled images differ in size')
     with autocast(device):
-        plain, mirrored = (
-            logits(encoder, unlabelled.images, cfg['mean'], cfg['std'], crop=cfg['input_size'][-1], mirrored=mirrored)
-            for mirrored in (False, True))
-    confidence, named = ((plain + mirrored) / 2).softmax(1).max(1)
+        _, averaged = logits_and_flip_average(
+            encoder, unlabelled.images, cfg['mean'], cfg['std'], cfg['input_size'][-1])
+    confidence, named = averaged.softmax(1).max(1)
     taken = []
     for index in range(len(labelled.classes)):
         members = (named == index).nonzero().flatten()

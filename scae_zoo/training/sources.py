@@ -55,7 +55,7 @@ def find_source(
         root: str | Path | None = None,
         labels: bool = True,
 ) -> Source:
-    """What ``load_images`` reads, before anything is decoded."""
+    """What ``load_images`` reads, before anything is decoded; the arguments and errors are those of ``load_images``."""
     folder = Path(data).expanduser()
     if data.startswith(PREFIXES) and not folder.exists():
         return named_source(data, split, Path(root) if root else cache_folder() / 'downloads', masks)

@@ -49,7 +49,8 @@ class ImageStream:
 
 
 class StreamedBatches(BaseBatches):
-    """Batches of crops of image files, decoded by processes of their own.
+    """Batches of crops of image files, decoded by processes of their own. An image's target is its index: labels are
+    not looked at.
 
     The batches do not depend on the number of processes. An image that cannot be read is named once, and another one,
     drawn by the step's seed, takes its place.
@@ -84,7 +85,7 @@ class StreamedBatches(BaseBatches):
                 'the images are decoded once into the cache')
         total = len(source.samples)
         super().__init__(total, size, size, settings, crop, prepare, world)
-        self.samples, self.labelled, self.size = source.samples, source.labelled, size
+        self.samples, self.size = source.samples, size
         self.max_unreadable = min(max_unreadable, 1 - 1 / total)  # one must be left to take the others' place
         self.workers = _cores() if workers is None else workers
         self.unreadable: dict[str, None] = {}  # in the order in which they were met
@@ -92,16 +93,16 @@ class StreamedBatches(BaseBatches):
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         seeds = self.seed, epoch, self.world.rank
         loader = DataLoader(
-            _Steps(self.samples, self.labelled, self.size, self.crop.at(epoch), seeds, order, self.max_unreadable),
+            _Steps(self.samples, self.size, self.crop.at(epoch), seeds, order, self.max_unreadable),
             batch_size=None, sampler=steps, num_workers=min(self.workers, len(steps)),
             pin_memory=self.device.type == 'cuda', generator=torch.Generator())  # not the global one
-        for crops, targets, faults in loader:
+        for crops, shown, faults in loader:
             for fault in faults:
                 if fault not in self.unreadable:
                     tqdm.write(f'left out: {fault}', file=sys.stderr)
                     self.unreadable[fault] = None
             check_unreadable(list(self.unreadable), self.total, self.max_unreadable)
-            yield crops.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+            yield crops.to(self.device, non_blocking=True), shown.to(self.device, non_blocking=True)
 
 
 @contextmanager
@@ -130,10 +131,9 @@ def _cores() -> int:
 
 @dataclass(frozen=True)
 class _Steps(Dataset):
-    """At a step its crops, their targets, and what was wrong with images that others take the place of."""
+    """At a step its crops, which images they are of, and what was wrong with images that others take the place of."""
 
     samples: Sequence[Sample]
-    labelled: bool
     size: int
     crop: RandomCrop
     seeds: tuple[int, int, int]
@@ -144,7 +144,7 @@ class _Steps(Dataset):
         seed, epoch, rank = self.seeds
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, step, rank, 0))
         crops: list[torch.Tensor] = []
-        targets: list[torch.Tensor] = []
+        shown: list[int] = []
         faults: dict[str, None] = {}
         for index in self.order[step].tolist():
             while isinstance(found := decode(self.samples[index], self.size, LONGEST), ImageError):
@@ -152,11 +152,9 @@ class _Steps(Dataset):
                 if len(faults) > self.max_unreadable * len(self.samples):
                     return torch.empty(0), torch.empty(0), list(faults)  # which are then refused
                 index = int(torch.randint(len(self.samples), (), generator=generator))
-            pixels, mask = found
-            label = self.samples[index].label if self.labelled else index
-            target = torch.tensor([label]) if mask is None else torch.from_numpy(mask)[None]
-            image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-            crop, target = self.crop(image, torch.zeros(1, dtype=torch.long), target, generator)
+            image = torch.from_numpy(found[0]).permute(2, 0, 1)[None]
+            which = torch.zeros(1, dtype=torch.long)
+            crop, _ = self.crop(image, which, which, generator)
             crops.append(crop)
-            targets.append(target)
-        return torch.cat(crops), torch.cat(targets), list(faults)
+            shown.append(index)
+        return torch.cat(crops), torch.tensor(shown), list(faults)

@@ -1,0 +1,118 @@
+"""Checkpoints in a repository of the Hugging Face Hub, served by a real server of its protocol."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import torch
+
+from scae_zoo import create_autoencoder
+
+from .checkpoint_folders import ARCHITECTURE, write_autoencoder
+
+REVISION = '0123456789' * 4
+
+
+@contextmanager
+def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
+    """Serves a folder as the repository me/mine, and breaks the connection in the middle of one file; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            path = folder / self.path.rpartition('/')[2]
+            if self.path.startswith('/api/models/me/mine/revision/'):
+                self.answer(json.dumps({'id': 'me/mine', 'sha': REVISION, 'siblings': []}).encode())
+            elif self.path.startswith('/api/models/me/mine/tree/'):
+                self.answer(json.dumps([
+                    {'type': 'file', 'path': path.name, 'size': path.stat().st_size, 'oid': path.name}
+                    for path in folder.iterdir()]).encode())
+            elif self.path.startswith('/me/mine/resolve/') and path.is_file():
+                self.answer(path.read_bytes(), path.name)
+            else:
+                self.send_response(404)
+                self.send_header('Content-Length', '0')
+                self.end_headers()
+
+        def answer(self, body: bytes, name: str = '') -> None:
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(body)))
+            self.send_header('ETag', f'"{hashlib.sha256(body).hexdigest()}"')
+            self.send_header('X-Repo-Commit', REVISION)
+            self.end_headers()
+            if self.command == 'GET':
+                self.wfile.write(body[:len(body) // 2] if name and name == cut_off else body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def python(code: str, home: Path, address: str) -> subprocess.CompletedProcess[str]:
+    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_OFFLINE': '0', 'NO_PROXY': '127.0.0.1',
+           'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
+    return subprocess.run([sys.executable, '-c', code], env={**os.environ, **own}, capture_output=True, text=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    write_autoencoder(tmp_path / 'repository')
+    return tmp_path / 'repository'
+
+
+def test_both_halves(repository: Path, tmp_path: Path) -> None:
+    """Also once more without the server; and on the command line."""
+    code = f"""
+import torch
+from scae_zoo import create_autoencoder
+model = create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')
+torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
+"""
+    with hub(repository) as address:
+        result = python(code, tmp_path / 'home', address)
+        assert result.returncode == 0, result.stderr
+        info = python("import sys; from scae_zoo.cli import main; sys.exit(main(['info', 'hf-hub:me/mine@main']))",
+                      tmp_path / 'home', address)
+        assert info.returncode == 0, info.stderr
+    loaded = torch.load(tmp_path / 'loaded.pt', weights_only=True)
+    expected = create_autoencoder(ARCHITECTURE, weights=repository).state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[key], expected[key]) for key in expected)
+    again = python(code, tmp_path / 'home', address)
+    assert again.returncode == 0, again.stderr
+    none = python(code, tmp_path / 'empty', address)
+    assert none.returncode == 1
+    assert none.stderr.splitlines()[-1].startswith(
+        'scae_zoo.checkpoint_folder.CheckpointError: me/mine: it could not be downloaded')
+
+
+def test_connection_that_is_cut(repository: Path, tmp_path: Path) -> None:
+    """One line; and the same call loads it when the network is back."""
+    code = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')"
+    with hub(repository, cut_off='decoder.safetensors') as address:
+        result = python(code, tmp_path / 'home', address)
+    assert result.returncode == 1
+    assert 'CheckpointError: me/mine: it could not be downloaded' in result.stderr.splitlines()[-1]
+    with hub(repository) as address:
+        result = python(code, tmp_path / 'home', address)
+    assert result.returncode == 0, result.stderr
+
+
+def test_timms_own_words_for_a_folder(repository: Path) -> None:
+    model = create_autoencoder(ARCHITECTURE, weights=f'local-dir:{repository}').state_dict()
+    expected = create_autoencoder(ARCHITECTURE, weights=repository).state_dict()
+    assert all(torch.equal(model[key], expected[key]) for key in expected)

@@ -1,12 +1,13 @@
 """Entry points for ``torch.hub.load(REPOSITORY, 'springenberg9_scae')``."""
 
-from importlib.metadata import version as _version  # torch.hub lists what has no underscore
-
+import timm as _timm  # torch.hub lists what has no underscore
+import torch as _torch
 from packaging.version import Version as _Version
 
-for _package, _least in (('torch', '2.10'), ('timm', '1.0.31')):  # as pyproject.toml, which torch.hub does not read
-    if _Version(_version(_package)) < _Version(_least):
-        raise ImportError(f"{_package} {_version(_package)} is too old: pip install '{_package}>={_least}'")
+for _package, _least in ((_torch, '2.10'), (_timm, '1.0.31')):  # as pyproject.toml, which torch.hub does not read
+    if _Version(_package.__version__).release < _Version(_least).release:  # what vendors build before it, too
+        _name = _package.__name__
+        raise ImportError(f"{_name} {_package.__version__} is too old: pip install '{_name}>={_least}'")
 
 from scae_zoo.hub import entry_points as _entry_points  # noqa: E402
 

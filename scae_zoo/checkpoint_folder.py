@@ -28,6 +28,7 @@ from timm.models._hub import load_model_config_from_path
 ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
+FILES = (ENCODER, DECODER, 'config.json', 'recipe.yaml', 'metrics.json', 'README.md')
 RUN = 'run.json'  # marks the folder of a training run, which holds the checkpoint's
 
 
@@ -215,7 +216,7 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
         return bare
     manifest = bare._parse('manifest.json')
     name, files = manifest.get('name'), manifest.get('files')
-    if not isinstance(name, str) or not lists_files(files):
+    if not isinstance(name, str) or Path(name).name != name or not lists_files(files):
         raise bare.error('manifest.json', f'does not say the name, and sha256 and bytes of each file, {ENCODER} too')
     if own_name.startswith('scae_') and '.' in own_name and own_name != name:
         raise bare.error('', f'holds {name}, as its manifest.json says; name the folder so')

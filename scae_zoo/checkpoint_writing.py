@@ -51,10 +51,11 @@ def _replacing(folder: Path) -> Iterator[Path]:
                 with path.open('rb') as file:
                     os.fsync(file.fileno())
             if folder.exists():
-                old = folder.rename(scratch / 'old')
+                old = scratch / 'old'  # said before it is done: Ctrl-C may come right after that
+                folder.rename(old)
             partial.rename(folder)
         except BaseException as error:  # also Ctrl-C
-            if old is not None and not folder.exists():
+            if old is not None and old.exists() and not folder.exists():
                 old.rename(folder)
             if not isinstance(error, OSError):
                 raise

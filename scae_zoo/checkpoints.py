@@ -11,16 +11,15 @@ timm knows the user's own tags too where ``$SCAE_ZOO_CHECKPOINTS`` is set before
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
 from timm.models import PretrainedCfg, get_pretrained_cfg
 from timm.models._builder import resolve_pretrained_cfg
 
 from .checkpoint_folder import ENCODER, ENVIRONMENT, RUN, Checkpoint, CheckpointError, lists_files, open_folder
+from .downloads import download, open_repository
 
 WEIGHTS = Path(__file__).parent / 'weights'
 HUB_ORG = 'scae-zoo'
@@ -143,10 +142,12 @@ def means_a_folder(text: str) -> bool:
 def open_elsewhere(text: str, cache_dir: str | None = None) -> Checkpoint | None:
     """The checkpoint that a path means, or, as in timm, ``local-dir:PATH`` or ``hf-hub:USER/REPOSITORY[@REVISION]``;
     None where the text is a name or a tag."""
-    scheme, is_timms, place = text.partition(':')
-    if is_timms and scheme == 'hf-hub':
-        return _open_repository(place, cache_dir)
-    if is_timms and scheme == 'local-dir':
+    scheme, _, place = text.partition(':')
+    if scheme in ('hf-hub', 'local-dir') and not place:
+        raise CheckpointError(f'{text}: names nothing; give local-dir:PATH, or hf-hub:USER/REPOSITORY')
+    if scheme == 'hf-hub':
+        return open_repository(place, cache_dir)
+    if scheme == 'local-dir':
         return open_folder(place)
     return open_folder(text) if means_a_folder(text) else None
 
@@ -203,33 +204,8 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
 
 def _download(name: str, entry: Mapping[str, Any], cache_dir: str | None) -> Path:
     again = f'; or make it again with {entry.get("recipe", "its recipe")}'
-    paths = [_from_hub(f'{HUB_ORG}/{name}', file, HUB_REVISION, cache_dir, again) for file in entry['files']]
+    paths = [download(f'{HUB_ORG}/{name}', file, HUB_REVISION, cache_dir, again) for file in entry['files']]
     return paths[0].parent
-
-
-def _from_hub(repo: str, file: str, revision: str | None, cache_dir: str | None, again: str = '') -> Path:
-    with _named(repo, f'no {file}', again):
-        return Path(hf_hub_download(repo, file, revision=revision, cache_dir=cache_dir))
-
-
-def _open_repository(place: str, cache_dir: str | None) -> Checkpoint:
-    repo, _, revision = place.partition('@')
-    with _named(repo, 'it'):
-        folder = snapshot_download(
-            repo, revision=revision or None, cache_dir=cache_dir, allow_patterns=['*.json', '*.safetensors'])
-    checkpoint = open_folder(folder)
-    return checkpoint if checkpoint.files else dataclasses.replace(checkpoint, name=repo)  # not a revision's digits
-
-
-@contextmanager
-def _named(repo: str, what: str, again: str = '') -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # the Hub's client raises those of its HTTP library, of the system and of its own
-        fault = str(error).partition('\n')[0]
-        raise CheckpointError(
-            f'{repo}: {what} could not be downloaded ({type(error).__name__}: {fault}). Ways out: '
-            f'try again with the network on; give a local folder (weights=PATH, or ${ENVIRONMENT}){again}') from error
 
 
 def verified_overlay(
@@ -260,7 +236,10 @@ def verified_overlay(
             checkpoint = open_folder(file)
     elif cfg.hf_hub_id and (cfg.source == 'hf-hub' or cfg.hf_hub_id != registered.get('hf_hub_id')):
         whose, _, revision = cfg.hf_hub_id.partition('@')
-        file = _from_hub(whose, _only_safetensors(cfg.hf_hub_filename or ENCODER), revision or None, cache_dir)
+        if cfg.hf_hub_filename in (None, ENCODER):
+            checkpoint = open_repository(cfg.hf_hub_id, cache_dir, with_decoder=False)
+        else:
+            file = download(whose, _only_safetensors(cfg.hf_hub_filename), revision or None, cache_dir)
     else:
         checkpoint = find(name, cache_dir=cache_dir)
     if checkpoint is None:

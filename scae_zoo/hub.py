@@ -32,19 +32,19 @@ def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]
 
     autoencoder.__doc__ = f"""{architecture}: the auto-encoder, encoder and decoder, N x 3 x H x W to N x 3 x H x W.
 
-    pretrained: load the weights of both halves. weights: a checkpoint's tag, or the path of its folder.
-    Other arguments go to scae_zoo.create_autoencoder.
+    pretrained: load the weights of both halves. weights: a checkpoint's tag, the path of its folder, or
+    hf-hub:USER/REPOSITORY. Other arguments go to scae_zoo.create_autoencoder.
     """
     encoder.__doc__ = f"""{architecture}: the encoder as a timm model, N x 3 x H x W to pooled features or logits.
 
     pretrained: load the weights of the architecture's default, a classifier where there is one. weights: a checkpoint's
-    tag, such as that of an auto-encoder, or the path of its folder.
+    tag, such as that of an auto-encoder, the path of its folder, or hf-hub:USER/REPOSITORY.
     Other arguments go to timm.create_model (num_classes, in_chans, features_only, ...).
     """
     segmenter.__doc__ = f"""{architecture}: the segmenter, N x 3 x H x W to N x num_classes x H x W logits.
 
     pretrained: load a trained segmenter; pretrained=False with num_classes and init='autoencoder', 'encoder' or
-    'random' makes one to be trained. weights: a checkpoint's tag, or the path of its folder.
+    'random' makes one to be trained. weights: a checkpoint's tag, the path of its folder, or hf-hub:USER/REPOSITORY.
     Other arguments go to scae_zoo.create_segmenter.
     """
     return autoencoder, encoder, segmenter

@@ -205,6 +205,13 @@ def test_mix(mix: Mix) -> None:
         assert 0.2 < pure.float().mean() < 0.8
 
 
+def test_no_mix() -> None:
+    x, targets = torch.randn(8, 3, 16, 16), torch.eye(8)
+    mixed, shares = Mix()(x, targets, generator())
+    assert torch.equal(mixed, x)
+    assert torch.equal(shares, targets)
+
+
 @pytest.mark.parametrize('change', [
     lambda x, seed: Mix(0.2, 1.)(x, torch.eye(len(x)), generator(seed))[0],
     lambda x, seed: StrongAugmentation(1.)(x, generator(seed)),

@@ -279,15 +279,20 @@ checkpoint_writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decod
     assert checkpoints.names() == packaged
 
 
-def test_stopped_in_the_middle_of_taking_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize('stop', ['new', SHIPPED])
+def test_stopped_in_the_middle_of_taking_its_place(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str) -> None:
     model = write_autoencoder(tmp_path / SHIPPED)
     before = {p.name: p.read_bytes() for p in (tmp_path / SHIPPED).iterdir()}
     rename = Path.rename
 
     def stopped(path: Path, target: Path) -> Path:
-        if path.name == 'new':
+        if path.name == 'new' == stop:
             raise KeyboardInterrupt
-        return rename(path, target)
+        moved = rename(path, target)
+        if path.name == stop:
+            raise KeyboardInterrupt
+        return moved
 
     monkeypatch.setattr(Path, 'rename', stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -39,7 +39,10 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert SHIPPED in printed
     assert all(name in printed for name in ARCHITECTURES)
     figure = json.loads((WEIGHTS / SHIPPED / 'metrics.json').read_text())['denoising_psnr']['denoised']
-    assert f'{figure:.2f} dB' in printed
+    assert f'{figure:.2f} dB at sigma 25.5\n' in printed
+    controls = [line for line in printed.splitlines() if line.endswith('sigma 25.5, a control without shortcuts')]
+    assert all('noskip' in line for line in controls)
+    assert len(controls) == printed.count('noskip') > 0
 
 
 @pytest.mark.parametrize('name', ['scae_vgg16', 'scae_springenberg9', SHIPPED, str(WEIGHTS / SHIPPED)])

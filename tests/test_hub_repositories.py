@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from threading import Thread
 import pytest
 import torch
 
-from scae_zoo import create_autoencoder
+from scae_zoo import CheckpointError, create_autoencoder
 
 from .checkpoint_folders import ARCHITECTURE, write_autoencoder
 
@@ -30,13 +31,15 @@ def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
             self.do_GET()
 
         def do_GET(self) -> None:
-            path = folder / self.path.rpartition('/')[2]
+            path = folder / self.path.partition('/resolve/')[2].partition('/')[2]
+            paths = [path for path in folder.rglob('*') if path.is_file()]
             if self.path.startswith('/api/models/me/mine/revision/'):
-                self.answer(json.dumps({'id': 'me/mine', 'sha': REVISION, 'siblings': []}).encode())
+                files = [{'rfilename': str(path.relative_to(folder))} for path in paths]  # where older clients look
+                self.answer(json.dumps({'id': 'me/mine', 'sha': REVISION, 'siblings': files}).encode())
             elif self.path.startswith('/api/models/me/mine/tree/'):
                 self.answer(json.dumps([
-                    {'type': 'file', 'path': path.name, 'size': path.stat().st_size, 'oid': path.name}
-                    for path in folder.iterdir()]).encode())
+                    {'type': 'file', 'path': str(path.relative_to(folder)), 'size': path.stat().st_size, 'oid': 'x'}
+                    for path in paths]).encode())
             elif self.path.startswith('/me/mine/resolve/') and path.is_file():
                 self.answer(path.read_bytes(), path.name)
             else:
@@ -63,14 +66,16 @@ def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
 
 
 def python(code: str, home: Path, address: str) -> subprocess.CompletedProcess[str]:
-    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_OFFLINE': '0', 'NO_PROXY': '127.0.0.1',
-           'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
+    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'HF_HUB_OFFLINE': '0',
+           'NO_PROXY': '127.0.0.1', 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
     return subprocess.run([sys.executable, '-c', code], env={**os.environ, **own}, capture_output=True, text=True)
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    write_autoencoder(tmp_path / 'repository')
+    write_autoencoder(tmp_path / 'repository', act_layer='silu')
+    (tmp_path / 'repository' / 'earlier').mkdir()
+    shutil.copy(tmp_path / 'repository' / 'model.safetensors', tmp_path / 'repository' / 'earlier')
     return tmp_path / 'repository'
 
 
@@ -98,6 +103,38 @@ torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
     assert none.returncode == 1
     assert none.stderr.splitlines()[-1].startswith(
         'scae_zoo.checkpoint_folder.CheckpointError: me/mine: it could not be downloaded')
+
+
+def test_the_encoder_alone(repository: Path, tmp_path: Path) -> None:
+    """As timm has it, with the activation that its network was made with; nothing else is downloaded."""
+    code = f"""
+import timm, scae_zoo, torch
+for model in (
+        timm.create_model('hf-hub:me/mine', pretrained=True),
+        timm.create_model({ARCHITECTURE!r}, pretrained=True, pretrained_cfg_overlay={{'hf_hub_id': 'me/mine'}})):
+    assert isinstance(model.blocks[0].bn.act, torch.nn.SiLU)
+    assert model.num_classes == 0
+"""
+    with hub(repository) as address:
+        result = python(code, tmp_path / 'home', address)
+        assert result.returncode == 0, result.stderr
+        missing = python(code.replace('me/mine', 'me/mien'), tmp_path / 'home', address)
+        assert missing.returncode == 1
+    downloaded = {path.name for path in (tmp_path / 'home').rglob('snapshots/*/*')}
+    assert {'model.safetensors', 'config.json', 'manifest.json'} <= downloaded
+    assert not downloaded & {'decoder.safetensors', 'earlier'}
+
+
+def test_a_repository_that_is_not_there(repository: Path, tmp_path: Path) -> None:
+    code = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mien')"
+    with hub(repository) as address:
+        result = python(code, tmp_path / 'home', address)
+    fault = result.stderr.splitlines()[-1]
+    assert fault.startswith('scae_zoo.checkpoint_folder.CheckpointError: me/mien: it could not be downloaded')
+    assert 'check the name' in fault
+    for weights in ('hf-hub:', 'local-dir:'):
+        with pytest.raises(CheckpointError, match='names nothing'):
+            create_autoencoder(ARCHITECTURE, weights=weights)
 
 
 def test_connection_that_is_cut(repository: Path, tmp_path: Path) -> None:

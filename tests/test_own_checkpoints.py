@@ -227,6 +227,10 @@ def test_random_weights_know_no_classes() -> None:
         model = timm.create_model(name, num_classes=10)
         assert 'label_names' not in model.pretrained_cfg
         assert 'label_names' not in model.default_cfg
+    known = timm.create_model(DEFAULT, pretrained=True).pretrained_cfg
+    assert 'label_names' not in timm.create_model(DEFAULT, pretrained_cfg=known).pretrained_cfg
+    model = timm.create_model(ARCHITECTURE, num_classes=3, pretrained_cfg_overlay={'label_names': tuple('abc')})
+    assert model.pretrained_cfg['label_names'] == tuple('abc')
 
 
 def test_a_folder_that_others_wrote_loads_too(tmp_path: Path) -> None:

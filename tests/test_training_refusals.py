@@ -103,22 +103,31 @@ def test_test_images_without_labels_are_found_before_the_training(
     assert 'the test images have no labels' in captured.err
     assert 'epoch' not in captured.out
     assert not (tmp_path / 'run').exists()
-    assert run('evaluate', DEFAULT, '--data', f'hfds/{tmp_path}/test', '--split', 'train') == 2
+    assert run(*start, '-o', tmp_path / 'run') == 0
+    assert run('evaluate', tmp_path / 'run', '--data', f'hfds/{tmp_path}/test', '--split', 'train') == 2
+    assert 'needs the 2 classes' in (fault := capsys.readouterr().err)
+    assert fault.endswith('; the images have no labels\n')
 
 
 def test_packages_to_measure_with_are_asked_for_before_the_training(
         pretrained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ('sklearn', 'torchmetrics'):
-        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     start = (*SMALL, '-o', tmp_path / 'run')
-    for command in (
-            ('pretrain', data / 'classes'), ('segment', data / 'masks', '--from', pretrained),
-            ('finetune', data / 'many', '--from', pretrained), ('probe', pretrained, '--data', data / 'classes')):
-        assert run(*command, *start) == 2
+    many = data / 'many' / 'train'
+    for package, *command in (
+            ('torchmetrics', 'pretrain', data / 'classes'), ('torchmetrics', 'segment', data / 'masks'),
+            ('sklearn', 'finetune', data / 'many'), ('sklearn', 'finetune', many, '--validation', '0.5'),
+            ('sklearn', 'probe', pretrained, '--data', data / 'classes')):
+        source = ('--from', pretrained) if command[0] in ('segment', 'finetune') else ()
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, package, None)  # as if it were not installed
+            assert run(*command, *source, *start) == 2
         captured = capsys.readouterr()
-        assert captured.err.strip().endswith("this needs sklearn: pip install 'scae-zoo[train]'")
+        assert captured.err.strip().endswith(f"this needs {package}: pip install 'scae-zoo[train]'")
         assert 'epoch' not in captured.out
+    for package in ('sklearn', 'torchmetrics'):
+        monkeypatch.setitem(sys.modules, package, None)
+    assert run('pretrain', data / 'classes', *SMALL, '-o', pretrained) == 0  # it has ended, and is not measured again
     assert run('pretrain', data / 'classes' / 'train' / 'cat', *start) == 0
     assert run('finetune', data / 'classes', '--from', pretrained, *SMALL, '-o', tmp_path / 'classifier') == 0
 

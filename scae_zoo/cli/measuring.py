@@ -90,9 +90,10 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     images = _images(args, default_size(cfg, None))
     names = cfg.get('label_names') or (
         images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
+    fault = 'the images have no labels' if images.targets is None else f'what differs: {images.difference(names)}'
     if images.targets is None or tuple(names) != images.classes:
         raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on, '
-                         f'a sub-folder each or in a labels.csv; what differs: {images.difference(names)}')
+                         f'a sub-folder each or in a labels.csv; {fault}')
     images.require_classes(tuple(names))
     if images.multi_label:
         scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
@@ -158,7 +159,8 @@ def add_commands(command: Command) -> None:
         "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
         'printed beside it.'))
     sub.add_argument('name', metavar='NAME',
-                     help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
+                     help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
+                          'hf-hub:USER/REPOSITORY')
     sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
     sub.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
@@ -175,8 +177,8 @@ def add_commands(command: Command) -> None:
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
         'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'))
     sub.add_argument('names', metavar='NAME', nargs='+',
-                     help='checkpoints of `scae list`, architectures, which mean their auto-encoders, or folders of '
-                          'checkpoints or runs')
+                     help='checkpoints of `scae list`, architectures, which mean their auto-encoders, folders of '
+                          'checkpoints or runs, or hf-hub:USER/REPOSITORY')
     sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
     sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
     sub.add_argument('--test', metavar='DATA', help='images to measure on (default: the split of DATA beside SPLIT)')

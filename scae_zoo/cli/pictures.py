@@ -42,7 +42,9 @@ def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
         return name, checkpoints.kind_of(name), 'on the Hub', ''
     checkpoint.verify(checkpoints.split_name(name)[0])
     size = sum(len(checkpoint.read(path.name)) for path in checkpoint.folder.glob('*.safetensors'))
-    return name, checkpoint.kind, f'{size / 1e6:.1f} MB', _headline(checkpoint)
+    decoder = checkpoint.config.get('decoder') or {'shortcuts': True}
+    control = ', a control without shortcuts' * (not decoder['shortcuts'])
+    return name, checkpoint.kind, f'{size / 1e6:.1f} MB', f'{_headline(checkpoint)}{control}'
 
 
 def list_command(args: argparse.Namespace) -> int:
@@ -164,14 +166,16 @@ def add_commands(command: Command) -> None:
 
     sub = command('info', info_command, "Show a model's layers, size, files, recipe and measured figures.")
     sub.add_argument('name', metavar='NAME',
-                     help='a checkpoint or architecture of `scae list`, or the folder of a checkpoint or a run')
+                     help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
+                          'hf-hub:USER/REPOSITORY')
 
     sub = command('reconstruct', reconstruct_command,
                   'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
                   'With --noise none they are reconstructed as they are, and the reconstructions are written alone.')
     sub.add_argument('images', metavar='IMAGE', type=Path, nargs='+', help='image files of any size and mode')
     sub.add_argument('--model', default=DEMO_MODEL, help=
-                     'auto-encoder: a checkpoint, an architecture or a folder (default: %(default)s)')
+                     'auto-encoder: a checkpoint, an architecture, a folder or hf-hub:USER/REPOSITORY '
+                     '(default: %(default)s)')
     sub.add_argument('--noise', default='gaussian:25',
                      help='gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, '
                           'side of a block in pixels); none: the images are noisy already (default: %(default)s)')

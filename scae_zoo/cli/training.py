@@ -147,8 +147,8 @@ def add_commands(command: Command) -> None:
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT',
-                        help='what to start from: the folder of a run or a checkpoint, or a name of `scae list`; an '
-                             'architecture alone means its auto-encoder')
+                        help='what to start from: the folder of a run or a checkpoint, a name of `scae list`, or '
+                             'hf-hub:USER/REPOSITORY; an architecture alone means its auto-encoder')
     parser.add_argument('--model', choices=sorted(ARCHITECTURES),
                         help='architecture to start with random weights, where --from is not given')
 

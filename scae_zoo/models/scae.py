@@ -15,7 +15,6 @@ import torch.nn as nn
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import ClassifierHead, get_device_dtype, get_norm_act_layer
 from timm.models import (
-    PretrainedCfg,
     build_model_with_cfg,
     checkpoint_seq,
     generate_default_cfgs,
@@ -317,7 +316,6 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
         kwargs['pretrained_cfg_overlay'], made_with = checkpoints.verified_overlay(
             variant, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'), kwargs.get('cache_dir'))
         kwargs = made_with | kwargs
-    own_cfg = isinstance(kwargs.get('pretrained_cfg'), (dict, PretrainedCfg))
     convs = ARCHITECTURES[variant]
     taps = 1 + sum(spec.stride > 1 for spec in convs[1:])
     out_indices = kwargs.pop('out_indices', tuple(range(taps)))
@@ -332,8 +330,10 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     )
     model._model_args = made_with  # timm adds the caller's, and writes them into config.json
     names = model.pretrained_cfg.get('label_names')
-    learned = pretrained or own_cfg  # random weights know no classes; a segmenter's are those of its decoder
-    if names and not (learned and getattr(model, 'num_classes', 0) in (0, len(names))):
+    # random weights know none of the classes that the zoo's know; a segmenter's are those of its decoder
+    known = pretrained or 'label_names' in (kwargs.get('pretrained_cfg_overlay') or {}) or all(
+        cfg.label_names != tuple(names or ()) for cfg in default_cfgs[variant].cfgs.values())
+    if names and not (known and getattr(model, 'num_classes', 0) in (0, len(names))):
         model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}
     return model
 

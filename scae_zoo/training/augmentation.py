@@ -199,7 +199,7 @@ class StrongAugmentation:
 @dataclass(frozen=True)
 class Mix:
     """Mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019) of each image of a batch with another, half of each where
-    both are on; one of the two must be.
+    both are on.
 
     Args:
         mixup: Both parameters of the beta distribution of the share; 0: no mixup.
@@ -221,6 +221,8 @@ class Mix:
             x: N x C x H x W.
             targets: N x K, shares of the classes.
         """
+        if not (self.mixup or self.cutmix):
+            return x, targets
         n, _, height, width = x.shape
         partner = torch.randperm(n, device=x.device, generator=generator)
         cut = torch.rand(n, device=x.device, generator=generator) < (

@@ -37,10 +37,10 @@ def training_extra() -> Iterator[None]:
         raise ValueError(f"this needs {error.name}: pip install 'scae-zoo[train]'") from None
 
 
-def require_training_extra() -> None:
+def require_installed(*packages: str) -> None:
     """Refuse, before the training, what could not be measured after it."""
     with training_extra():
-        for package in ('sklearn', 'torchmetrics'):
+        for package in packages:
             if find_spec(package) is None:
                 raise ModuleNotFoundError(name=package)
 
@@ -215,7 +215,7 @@ def ten_crop_scores(
         batch_size: int | None = None,
 ) -> torch.Tensor:
     """Logits averaged over ten random, randomly mirrored crops (paper, section 2.5), N x K float32 on the CPU; the same
-    crops each time. The arguments and errors are those of ``logits``."""
+    crops each time. The arguments and errors are those of ``logits``; an image counts as ten at a time."""
     _check_fits(images, crop)
     model.eval()
     device = next(model.parameters()).device

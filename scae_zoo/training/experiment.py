@@ -21,7 +21,7 @@ from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
 from .cache import Source, load
 from .data import ImageSet
 from .distributed import World, world
-from .evaluation import training_extra
+from .evaluation import require_installed
 from .finetuning import FineTuning, finetune
 from .folders import split_folder
 from .pretraining import Pretraining, pretrain
@@ -197,8 +197,7 @@ def smoke_data(kind: str, out: Path, side: int, classes: Sequence[str]) -> Path:
         if (folder / 'whole').exists():
             return folder
         shutil.rmtree(folder, ignore_errors=True)
-        with training_extra():
-            from . import sample_images
+        from . import sample_images  # which is slow, and for this alone
         writers: dict[str, Callable[[Path, int, int, Sequence[str]], None]] = {
             'classes': sample_images.write_classes, 'multi_label': sample_images.write_multi_label,
             'masks': sample_images.write_masks}
@@ -264,6 +263,7 @@ def experiment(
     args.seeds = args.seeds or list(seeds[:1] if args.budget == 'smoke' else seeds)
     out = args.out or Path('runs') / name / args.budget
     try:
+        require_installed('sklearn', 'torchmetrics')
         with world(args.device) as place:
             if args.budget == 'smoke' and args.data_dir is None:
                 args.data_dir = smoke_data(smoke[0], out, *smoke[1:])

@@ -21,7 +21,7 @@ from .evaluation import (
     logits,
     logits_and_flip_average,
     mean_average_precision,
-    require_training_extra,
+    require_installed,
     ten_crop_scores,
 )
 from .loop import fit
@@ -97,8 +97,8 @@ def finetune(
             if measured.multi_label != train.multi_label:
                 raise ValueError('an image has one label in the one set and any number of them in the other; '
                                  'train and measure on sets of one kind')
-    if train.multi_label and test is not None:
-        require_training_extra()
+    if train.multi_label and (test or validation) is not None and not is_finished(options, name):
+        require_installed('sklearn')
     if train.multi_label and settings.label_smoothing:
         raise ValueError('--label-smoothing is for images with one label each')
     torch.manual_seed(settings.seed)

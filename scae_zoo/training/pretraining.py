@@ -12,7 +12,7 @@ from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from .augmentation import RandomCrop, growing
 from .data import ImageSet, denormalize, normalize
-from .evaluation import denoising_quality, require_training_extra
+from .evaluation import denoising_quality, require_installed
 from .loop import fit
 from .runs import (
     RunOptions,
@@ -74,8 +74,8 @@ def pretrain(
         ValueError: The data or an option does not fit.
         TrainingError: The run cannot start or go on.
     """
-    if test is not None:
-        require_training_extra()
+    if test is not None and not is_finished(options, name):
+        require_installed('torchmetrics')
     torch.manual_seed(settings.seed)
     model = create_autoencoder(name.partition('.')[0], shortcuts=settings.shortcuts)
     cfg = model.encoder.pretrained_cfg

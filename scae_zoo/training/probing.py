@@ -20,7 +20,7 @@ from .evaluation import (
     knn_accuracy,
     linear_accuracy,
     psnr,
-    require_training_extra,
+    require_installed,
 )
 from .loop import fit
 from .runs import RunOptions, running, several
@@ -163,7 +163,7 @@ def probe(
         ValueError: The data or an option does not fit.
         TrainingError: The run cannot start or go on.
     """
-    require_training_extra()
+    require_installed('sklearn')
     if any(data.targets is None or data.targets.ndim != 1 for data in (train, test)):
         raise ValueError('probes need images with one label each: a sub-folder a class')
     assert train.targets is not None

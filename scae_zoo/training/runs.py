@@ -183,7 +183,8 @@ def write_scalars(writer: Any, row: dict[str, Any]) -> None:
 
 
 def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
-    """The checkpoint that a name, an architecture, a checkpoint's folder or a run's folder means.
+    """The checkpoint that a name, an architecture, a checkpoint's folder, a run's folder, or ``hf-hub:USER/REPOSITORY``
+    means.
 
     Raises:
         CheckpointError: There is none, or more than one, or it is not of the kind asked for.

@@ -12,7 +12,7 @@ from ..segmentation import ScaeSegmenter, create_segmenter
 from .augmentation import RandomCrop
 from .cache import Source
 from .data import Batches, ImageSet, Plain
-from .evaluation import by_class, mean_iou, require_training_extra
+from .evaluation import by_class, mean_iou, require_installed
 from .loop import fit
 from .runs import (
     RunOptions,
@@ -71,7 +71,6 @@ def segment(
         raise ValueError(f'the masks have no class but 0 ({IGNORED} stands for pixels that are not counted); give each '
                          'pixel the number of its class: 0, 1, 2, ...')
     if test is not None:
-        require_training_extra()
         require_classes(test.source, train.classes)
     train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))
     if there > len(train.classes):
@@ -91,8 +90,10 @@ def segment(
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
     config = configuration(name, train, settings, world, source, test)
-    if test is not None and world.is_main and not is_finished(options, name):
-        _check_masks(test, len(train.classes))
+    if test is not None and not is_finished(options, name):
+        require_installed('torchmetrics')
+        if world.is_main:
+            _check_masks(test, len(train.classes))
     with running(options, config) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
             write_scalars(writer, row)

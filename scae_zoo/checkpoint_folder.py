@@ -28,7 +28,6 @@ from timm.models._hub import load_model_config_from_path
 ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
-FILES = (ENCODER, DECODER, 'config.json', 'recipe.yaml', 'metrics.json', 'README.md')
 RUN = 'run.json'  # marks the folder of a training run, which holds the checkpoint's
 
 
@@ -216,11 +215,15 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
         return bare
     manifest = bare._parse('manifest.json')
     name, files = manifest.get('name'), manifest.get('files')
-    if not isinstance(name, str) or Path(name).name != name or not lists_files(files):
+    if not (isinstance(name, str) and _is_file_name(name) and lists_files(files)):
         raise bare.error('manifest.json', f'does not say the name, and sha256 and bytes of each file, {ENCODER} too')
     if own_name.startswith('scae_') and '.' in own_name and own_name != name:
         raise bare.error('', f'holds {name}, as its manifest.json says; name the folder so')
     return Checkpoint(name, folder, files, str(manifest.get('recipe', '')))
+
+
+def _is_file_name(name: str) -> bool:
+    return name not in ('', '.', '..') and not set(name) & {os.sep, '\0'}
 
 
 def _made_by(run: Path) -> Path:

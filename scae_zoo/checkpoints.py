@@ -19,7 +19,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg
 from timm.models._builder import resolve_pretrained_cfg
 
 from .checkpoint_folder import ENCODER, ENVIRONMENT, RUN, Checkpoint, CheckpointError, lists_files, open_folder
-from .downloads import download, open_repository
+from .downloads import download, download_checkpoint
 
 WEIGHTS = Path(__file__).parent / 'weights'
 HUB_ORG = 'scae-zoo'
@@ -142,13 +142,15 @@ def means_a_folder(text: str) -> bool:
 def open_elsewhere(text: str, cache_dir: str | None = None) -> Checkpoint | None:
     """The checkpoint that a path means, or, as in timm, ``local-dir:PATH`` or ``hf-hub:USER/REPOSITORY[@REVISION]``;
     None where the text is a name or a tag."""
-    scheme, _, place = text.partition(':')
-    if scheme in ('hf-hub', 'local-dir') and not place:
+    if text in ('hf-hub:', 'local-dir:'):
         raise CheckpointError(f'{text}: names nothing; give local-dir:PATH, or hf-hub:USER/REPOSITORY')
-    if scheme == 'hf-hub':
-        return open_repository(place, cache_dir)
-    if scheme == 'local-dir':
-        return open_folder(place)
+    if text.startswith('hf-hub:'):
+        place = text.removeprefix('hf-hub:')
+        checkpoint = open_folder(download_checkpoint(place, cache_dir))
+        name = place.partition('@')[0].rpartition('/')[2]  # for the folder's, which is the revision's digits
+        return checkpoint if checkpoint.files else dataclasses.replace(checkpoint, name=name)
+    if text.startswith('local-dir:'):
+        return open_folder(text.removeprefix('local-dir:'))
     return open_folder(text) if means_a_folder(text) else None
 
 
@@ -230,22 +232,22 @@ def verified_overlay(
     name = f'{architecture}.{cfg.tag}' if cfg.tag else architecture
     registered = _source(name)
     checkpoint = None
-    if cfg.file and cfg.file != registered.get('file'):
+    hub_alone = bool(overlay.get('hf_hub_id')) and not overlay.get('file')  # what the caller asks for
+    if cfg.file and cfg.file != registered.get('file') and not hub_alone:
         file, whose = Path(cfg.file), Path(cfg.file).stem
-        if not _stands_alone(file):
-            checkpoint = open_folder(file)
     elif cfg.hf_hub_id and (cfg.source == 'hf-hub' or cfg.hf_hub_id != registered.get('hf_hub_id')):
         whose, _, revision = cfg.hf_hub_id.partition('@')
         if cfg.hf_hub_filename in (None, ENCODER):
-            checkpoint = open_repository(cfg.hf_hub_id, cache_dir, with_decoder=False)
+            file = download_checkpoint(cfg.hf_hub_id, cache_dir, with_decoder=False) / ENCODER
         else:
             file = download(whose, _only_safetensors(cfg.hf_hub_filename), revision or None, cache_dir)
     else:
         checkpoint = find(name, cache_dir=cache_dir)
-    if checkpoint is None:
+    if checkpoint is None and _stands_alone(file):
         _only_safetensors(str(file))
         Checkpoint(whose, file.parent, {}).tensors(file.name)
         return {**overlay, 'file': str(file), 'source': None}, {}
+    checkpoint = checkpoint or open_folder(file)
     checkpoint.verify(architecture)
     overlay = {**_news(name, cfg, checkpoint), **overlay, 'file': str(checkpoint.folder / ENCODER), 'source': None}
     return overlay, checkpoint.model_args

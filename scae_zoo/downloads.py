@@ -1,13 +1,16 @@
 """Checkpoints' files from the Hugging Face Hub."""
 
-import dataclasses
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 
-from .checkpoint_folder import DECODER, ENVIRONMENT, FILES, Checkpoint, CheckpointError, open_folder
+from .checkpoint_folder import DECODER, ENCODER, ENVIRONMENT, CheckpointError
+
+ABOUT = ('config.json', 'manifest.json', 'metrics.json', 'recipe.yaml')
 
 
 def download(repo: str, file: str, revision: str | None, cache_dir: str | None, again: str = '') -> Path:
@@ -23,32 +26,46 @@ def download(repo: str, file: str, revision: str | None, cache_dir: str | None, 
     Raises:
         CheckpointError: It cannot be had.
     """
-    with _faults_named(repo, f'no {file}', again):
+    with _faults_named(repo, file, again):
         return Path(hf_hub_download(repo, file, revision=revision, cache_dir=cache_dir))
 
 
-def open_repository(place: str, cache_dir: str | None, with_decoder: bool = True) -> Checkpoint:
-    """The checkpoint in a repository, ``USER/REPOSITORY`` or ``USER/REPOSITORY@REVISION``.
+def download_checkpoint(place: str, cache_dir: str | None, with_decoder: bool = True) -> Path:
+    """The folder in the Hub's cache of a checkpoint, as far as the repository has its files.
+
+    Args:
+        place: ``USER/REPOSITORY`` or ``USER/REPOSITORY@REVISION``.
+        cache_dir: The Hub's cache, where it is not the usual one.
+        with_decoder: Whether the decoder is needed, where there is one.
 
     Raises:
-        CheckpointError: It cannot be had.
+        CheckpointError: The encoder cannot be had, or the connection broke.
     """
     repo, _, revision = place.partition('@')
-    files = [file for file in (*FILES, 'manifest.json') if with_decoder or file != DECODER]
-    with _faults_named(repo, 'it'):
-        folder = snapshot_download(repo, revision=revision or None, cache_dir=cache_dir, allow_patterns=files)
-    checkpoint = open_folder(folder)
-    # the folder's own name is the revision's digits
-    return checkpoint if checkpoint.files else dataclasses.replace(checkpoint, name=repo.rpartition('/')[2])
+    folder = download(repo, ENCODER, revision or None, cache_dir).parent
+    commit = folder.name
+    for file in ABOUT:  # which timm itself, but for config.json, neither writes nor keeps for when there is no network
+        with _faults_named(repo, file), suppress(EntryNotFoundError):
+            hf_hub_download(repo, file, revision=commit, cache_dir=cache_dir)
+    if with_decoder and _has_decoder(folder):
+        download(repo, DECODER, commit, cache_dir)
+    return folder
+
+
+def _has_decoder(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / 'config.json').read_text()).get('decoder'))
+    except (OSError, ValueError, AttributeError):  # which is said when the folder is opened
+        return False
 
 
 @contextmanager
-def _faults_named(repo: str, what: str, again: str = '') -> Iterator[None]:
+def _faults_named(repo: str, file: str, again: str = '') -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the Hub's client raises those of its HTTP library, of the system and of its own
         fault = ' '.join([line for line in str(error).splitlines() if line][:2])
         raise CheckpointError(
-            f'{repo}: {what} could not be downloaded ({type(error).__name__}: {fault}). Ways out: '
+            f'{repo}: {file} could not be downloaded ({type(error).__name__}: {fault}). Ways out: '
             'try again with the network on, and logged in if it is private; check the name; '
             f'give a local folder (weights=PATH, or ${ENVIRONMENT}){again}') from error

@@ -165,7 +165,9 @@ def test_the_defaults_damaged_head(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize('content', ['', '[]', '{}', *(
     json.dumps({'name': SHIPPED, 'files': files}) for files in (
-        3, {}, {'model.safetensors': 3}, {'config.json': {'sha256': '', 'bytes': 1}}))])
+        3, {}, {'model.safetensors': 3}, {'config.json': {'sha256': '', 'bytes': 1}})), *(
+    json.dumps({'name': name, 'files': {'model.safetensors': {'sha256': '', 'bytes': 1}}})
+    for name in ('', '..', 'a/b', '/a', 3))])
 def test_damaged_manifest(checkpoint_folder: Path, content: str) -> None:
     (checkpoint_folder / 'manifest.json').write_text(content)
     with pytest.raises(CheckpointError, match='manifest.json'):

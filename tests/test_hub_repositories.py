@@ -1,7 +1,6 @@
 """Checkpoints in a repository of the Hugging Face Hub, served by a real server of its protocol."""
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+import timm
 import torch
 
 from scae_zoo import CheckpointError, create_autoencoder
@@ -20,6 +20,7 @@ from scae_zoo import CheckpointError, create_autoencoder
 from .checkpoint_folders import ARCHITECTURE, write_autoencoder
 
 REVISION = '0123456789' * 4
+LOAD = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')"
 
 
 @contextmanager
@@ -32,29 +33,23 @@ def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
 
         def do_GET(self) -> None:
             path = folder / self.path.partition('/resolve/')[2].partition('/')[2]
-            paths = [path for path in folder.rglob('*') if path.is_file()]
-            if self.path.startswith('/api/models/me/mine/revision/'):
-                files = [{'rfilename': str(path.relative_to(folder))} for path in paths]  # where older clients look
-                self.answer(json.dumps({'id': 'me/mine', 'sha': REVISION, 'siblings': files}).encode())
-            elif self.path.startswith('/api/models/me/mine/tree/'):
-                self.answer(json.dumps([
-                    {'type': 'file', 'path': str(path.relative_to(folder)), 'size': path.stat().st_size, 'oid': 'x'}
-                    for path in paths]).encode())
-            elif self.path.startswith('/me/mine/resolve/') and path.is_file():
+            if self.path.startswith('/me/mine/resolve/') and path.is_file():
                 self.answer(path.read_bytes(), path.name)
             else:
                 self.send_response(404)
+                fault = 'EntryNotFound' if self.path.startswith('/me/mine/') else 'RepoNotFound'
+                self.send_header('X-Error-Code', fault)
                 self.send_header('Content-Length', '0')
                 self.end_headers()
 
-        def answer(self, body: bytes, name: str = '') -> None:
+        def answer(self, body: bytes, name: str) -> None:
             self.send_response(200)
             self.send_header('Content-Length', str(len(body)))
             self.send_header('ETag', f'"{hashlib.sha256(body).hexdigest()}"')
             self.send_header('X-Repo-Commit', REVISION)
             self.end_headers()
             if self.command == 'GET':
-                self.wfile.write(body[:len(body) // 2] if name and name == cut_off else body)
+                self.wfile.write(body[:len(body) // 2] if name == cut_off else body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -65,10 +60,11 @@ def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
         server.shutdown()
 
 
-def python(code: str, home: Path, address: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, home: Path, address: str, *args: str) -> subprocess.CompletedProcess[str]:
     own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'HF_HUB_OFFLINE': '0',
            'NO_PROXY': '127.0.0.1', 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
-    return subprocess.run([sys.executable, '-c', code], env={**os.environ, **own}, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, '-c', code, *args], env={**os.environ, **own}, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -101,8 +97,7 @@ torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
     assert again.returncode == 0, again.stderr
     none = python(code, tmp_path / 'empty', address)
     assert none.returncode == 1
-    assert none.stderr.splitlines()[-1].startswith(
-        'scae_zoo.checkpoint_folder.CheckpointError: me/mine: it could not be downloaded')
+    assert 'CheckpointError: me/mine: model.safetensors could not be downloaded' in none.stderr.splitlines()[-1]
 
 
 def test_the_encoder_alone(repository: Path, tmp_path: Path) -> None:
@@ -118,20 +113,53 @@ for model in (
     with hub(repository) as address:
         result = python(code, tmp_path / 'home', address)
         assert result.returncode == 0, result.stderr
-        missing = python(code.replace('me/mine', 'me/mien'), tmp_path / 'home', address)
-        assert missing.returncode == 1
+    again = python(code, tmp_path / 'home', address)
+    assert again.returncode == 0, again.stderr
     downloaded = {path.name for path in (tmp_path / 'home').rglob('snapshots/*/*')}
     assert {'model.safetensors', 'config.json', 'manifest.json'} <= downloaded
-    assert not downloaded & {'decoder.safetensors', 'earlier'}
+    assert not downloaded & {'decoder.safetensors', 'earlier', 'README.md'}
+    both = python(LOAD, tmp_path / 'home', address)
+    assert 'me/mine: decoder.safetensors could not be downloaded' in both.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize('files', [['config.json', 'model.safetensors'], ['model.safetensors']])
+def test_repositories_that_others_wrote(files: list[str], tmp_path: Path) -> None:
+    """As timm pushes them, or the weights alone; also from a cache that timm has filled, without a network."""
+    repository = tmp_path / 'repository'
+    model = timm.create_model(ARCHITECTURE, num_classes=5)
+    timm.models._hub.save_for_hf(model, repository, safe_serialization=True)
+    for path in repository.iterdir():
+        if path.name not in files:
+            path.unlink()
+    (repository / 'README.md').write_text('# mine')
+    code = f"""
+import sys, huggingface_hub, timm, scae_zoo
+for file in sys.argv[1:]:
+    huggingface_hub.hf_hub_download('me/mine', file)
+overlay = {{'hf_hub_id': 'me/mine', 'num_classes': 5}}
+for name, given in (('hf-hub:me/mine', {{}}), ({ARCHITECTURE!r}, {{'pretrained_cfg_overlay': overlay}})):
+    if name == {ARCHITECTURE!r} or {len(files)} == 2:
+        assert timm.create_model(name, pretrained=True, **given).num_classes == 5
+        assert timm.create_model(name, pretrained=True, num_classes=3, in_chans=1, **given).num_classes == 3
+"""
+    with hub(repository) as address:
+        first = python(code, tmp_path / 'home', address)
+        assert first.returncode == 0, first.stderr
+        filled = python(code.split('overlay =')[0], tmp_path / 'filled', address, *files)
+        assert filled.returncode == 0, filled.stderr
+    offline = python(code, tmp_path / 'filled', address)
+    assert offline.returncode == 0, offline.stderr
 
 
 def test_a_repository_that_is_not_there(repository: Path, tmp_path: Path) -> None:
-    code = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mien')"
-    with hub(repository) as address:
-        result = python(code, tmp_path / 'home', address)
-    fault = result.stderr.splitlines()[-1]
-    assert fault.startswith('scae_zoo.checkpoint_folder.CheckpointError: me/mien: it could not be downloaded')
-    assert 'check the name' in fault
+    overlay = {'hf_hub_id': 'me/mien'}
+    for call in (f"scae_zoo.create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mien')",
+                 f'timm.create_model({ARCHITECTURE!r}, pretrained=True, pretrained_cfg_overlay={overlay})'):
+        with hub(repository) as address:
+            result = python(f'import scae_zoo, timm; {call}', tmp_path / 'home', address)
+        fault = result.stderr.splitlines()[-1]
+        assert 'CheckpointError: me/mien: model.safetensors could not be downloaded' in fault
+        assert 'check the name' in fault
     for weights in ('hf-hub:', 'local-dir:'):
         with pytest.raises(CheckpointError, match='names nothing'):
             create_autoencoder(ARCHITECTURE, weights=weights)
@@ -139,13 +167,12 @@ def test_a_repository_that_is_not_there(repository: Path, tmp_path: Path) -> Non
 
 def test_connection_that_is_cut(repository: Path, tmp_path: Path) -> None:
     """One line; and the same call loads it when the network is back."""
-    code = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')"
     with hub(repository, cut_off='decoder.safetensors') as address:
-        result = python(code, tmp_path / 'home', address)
+        result = python(LOAD, tmp_path / 'home', address)
     assert result.returncode == 1
-    assert 'CheckpointError: me/mine: it could not be downloaded' in result.stderr.splitlines()[-1]
+    assert 'CheckpointError: me/mine: decoder.safetensors could not be downloaded' in result.stderr.splitlines()[-1]
     with hub(repository) as address:
-        result = python(code, tmp_path / 'home', address)
+        result = python(LOAD, tmp_path / 'home', address)
     assert result.returncode == 0, result.stderr
 
 

@@ -229,6 +229,7 @@ def test_random_weights_know_no_classes() -> None:
         assert 'label_names' not in model.default_cfg
     known = timm.create_model(DEFAULT, pretrained=True).pretrained_cfg
     assert 'label_names' not in timm.create_model(DEFAULT, pretrained_cfg=known).pretrained_cfg
+    assert 'label_names' in timm.create_model(f'local-dir:{checkpoints.WEIGHTS / DEFAULT}').pretrained_cfg
     model = timm.create_model(ARCHITECTURE, num_classes=3, pretrained_cfg_overlay={'label_names': tuple('abc')})
     assert model.pretrained_cfg['label_names'] == tuple('abc')
 

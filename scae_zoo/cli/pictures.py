@@ -42,9 +42,10 @@ def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
         return name, checkpoints.kind_of(name), 'on the Hub', ''
     checkpoint.verify(checkpoints.split_name(name)[0])
     size = sum(len(checkpoint.read(path.name)) for path in checkpoint.folder.glob('*.safetensors'))
-    decoder = checkpoint.config.get('decoder') or {'shortcuts': True}
-    control = ', a control without shortcuts' * (not decoder['shortcuts'])
-    return name, checkpoint.kind, f'{size / 1e6:.1f} MB', f'{_headline(checkpoint)}{control}'
+    measured = [_headline(checkpoint)]
+    if checkpoint.kind == 'autoencoder' and not checkpoint.config['decoder']['shortcuts']:
+        measured.append('a control without shortcuts')
+    return name, checkpoint.kind, f'{size / 1e6:.1f} MB', ', '.join(filter(None, measured))
 
 
 def list_command(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ This file holds what timm sees: the encoder and its classifier. The decoder is i
 together in ``scae_zoo/autoencoder.py``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -310,6 +310,12 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder
     return {**state_dict, first: state_dict[first].float()}  # adapted in the precision that it has
 
 
+def _gives_names(cfg: Any, overlay: Mapping[str, Any] | None) -> bool:
+    """Whether the classes' names are the caller's own, in a folder, a repository or an argument."""
+    return 'label_names' in (overlay or {}) or (
+        isinstance(cfg, Mapping) and cfg.get('source') in ('local-dir', 'hf-hub'))
+
+
 def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeEncoder:
     made_with: dict[str, Any] = {}
     if pretrained:
@@ -331,7 +337,8 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     model._model_args = made_with  # timm adds the caller's, and writes them into config.json
     names = model.pretrained_cfg.get('label_names')
     # random weights know none of the classes that the zoo's know; a segmenter's are those of its decoder
-    known = pretrained or 'label_names' in (kwargs.get('pretrained_cfg_overlay') or {}) or all(
+    given = kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')
+    known = pretrained or _gives_names(*given) or all(
         cfg.label_names != tuple(names or ()) for cfg in default_cfgs[variant].cfgs.values())
     if names and not (known and getattr(model, 'num_classes', 0) in (0, len(names))):
         model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 
 from .checkpoint_folder import DECODER, ENCODER, ENVIRONMENT, CheckpointError
@@ -44,12 +44,22 @@ def download_checkpoint(place: str, cache_dir: str | None, with_decoder: bool = 
     repo, _, revision = place.partition('@')
     folder = download(repo, ENCODER, revision or None, cache_dir).parent
     commit = folder.name
-    for file in ABOUT:  # which timm itself, but for config.json, neither writes nor keeps for when there is no network
-        with _faults_named(repo, file), suppress(EntryNotFoundError):
-            hf_hub_download(repo, file, revision=commit, cache_dir=cache_dir)
+    if _is_reachable(repo, commit):
+        for file in ABOUT:  # of which timm writes config.json alone
+            with _faults_named(repo, file), suppress(EntryNotFoundError):
+                hf_hub_download(repo, file, revision=commit, cache_dir=cache_dir)
     if with_decoder and _has_decoder(folder):
         download(repo, DECODER, commit, cache_dir)
     return folder
+
+
+def _is_reachable(repo: str, commit: str) -> bool:
+    """Asked once: without a network, hf_hub_download tries for half a minute to get each file that is not cached."""
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, ENCODER, revision=commit))
+    except Exception:  # its HTTP library's, or that it was told to stay offline
+        return False
+    return True
 
 
 def _has_decoder(folder: Path) -> bool:

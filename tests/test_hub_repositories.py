@@ -60,9 +60,9 @@ def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
         server.shutdown()
 
 
-def python(code: str, home: Path, address: str, *args: str) -> subprocess.CompletedProcess[str]:
-    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'HF_HUB_OFFLINE': '0',
-           'NO_PROXY': '127.0.0.1', 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
+def python(code: str, home: Path, address: str, *args: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
+    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'NO_PROXY': '127.0.0.1',
+           'HF_HUB_OFFLINE': str(int(offline)), 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
     return subprocess.run(
         [sys.executable, '-c', code, *args], env={**os.environ, **own}, capture_output=True, text=True)
 
@@ -95,7 +95,7 @@ torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
     assert all(torch.equal(loaded[key], expected[key]) for key in expected)
     again = python(code, tmp_path / 'home', address)
     assert again.returncode == 0, again.stderr
-    none = python(code, tmp_path / 'empty', address)
+    none = python(code, tmp_path / 'empty', address, offline=True)
     assert none.returncode == 1
     assert 'CheckpointError: me/mine: model.safetensors could not be downloaded' in none.stderr.splitlines()[-1]
 
@@ -118,7 +118,7 @@ for model in (
     downloaded = {path.name for path in (tmp_path / 'home').rglob('snapshots/*/*')}
     assert {'model.safetensors', 'config.json', 'manifest.json'} <= downloaded
     assert not downloaded & {'decoder.safetensors', 'earlier', 'README.md'}
-    both = python(LOAD, tmp_path / 'home', address)
+    both = python(LOAD, tmp_path / 'home', address, offline=True)
     assert 'me/mine: decoder.safetensors could not be downloaded' in both.stderr.splitlines()[-1]
 
 

@@ -1,8 +1,6 @@
 """How good a trained network is: PSNR and SSIM, accuracy, average precision by the VOC protocol, mean IoU, k-NN."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -15,6 +13,7 @@ from ..reconstruction import reconstruct
 from ..segmentation import ScaeSegmenter
 from .augmentation import RandomCrop
 from .data import denormalize, normalize
+from .extras import training_extra
 from .tasks import IGNORED
 
 BATCH_SIZE, BATCH_PIXELS = 250, 2 ** 21  # at most, of images measured at a time
@@ -26,23 +25,6 @@ def batches_of(images: torch.Tensor, crop: int | None = None, batch_size: int | 
     (or of their crops)."""
     pixels = images.shape[2] * images.shape[3] if crop is None else crop ** 2
     return images.split(batch_size or max(1, min(BATCH_SIZE, BATCH_PIXELS // pixels)))
-
-
-@contextmanager
-def training_extra() -> Iterator[None]:
-    """Turn the failed import of what only training and evaluation need into a message that says how to get it."""
-    try:
-        yield
-    except ImportError as error:
-        raise ValueError(f"this needs {error.name}: pip install 'scae-zoo[train]'") from None
-
-
-def require_installed(*packages: str) -> None:
-    """Refuse, before the training, what could not be measured after it."""
-    with training_extra():
-        for package in packages:
-            if find_spec(package) is None:
-                raise ModuleNotFoundError(name=package)
 
 
 class DenoisingQuality(NamedTuple):

@@ -21,7 +21,7 @@ from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
 from .cache import Source, load
 from .data import ImageSet
 from .distributed import World, world
-from .evaluation import require_installed
+from .extras import require_installed
 from .finetuning import FineTuning, finetune
 from .folders import split_folder
 from .pretraining import Pretraining, pretrain

@@ -21,9 +21,9 @@ from .evaluation import (
     logits,
     logits_and_flip_average,
     mean_average_precision,
-    require_installed,
     ten_crop_scores,
 )
+from .extras import require_installed
 from .loop import fit
 from .precision import autocast
 from .runs import (

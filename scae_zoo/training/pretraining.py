@@ -12,7 +12,8 @@ from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from .augmentation import RandomCrop, growing
 from .data import ImageSet, denormalize, normalize
-from .evaluation import denoising_quality, require_installed
+from .evaluation import denoising_quality
+from .extras import require_installed
 from .loop import fit
 from .runs import (
     RunOptions,

@@ -20,8 +20,8 @@ from .evaluation import (
     knn_accuracy,
     linear_accuracy,
     psnr,
-    require_installed,
 )
+from .extras import require_installed
 from .loop import fit
 from .runs import RunOptions, running, several
 from .settings import Optimization, setting

@@ -12,7 +12,8 @@ from ..segmentation import ScaeSegmenter, create_segmenter
 from .augmentation import RandomCrop
 from .cache import Source
 from .data import Batches, ImageSet, Plain
-from .evaluation import by_class, mean_iou, require_installed
+from .evaluation import by_class, mean_iou
+from .extras import require_installed
 from .loop import fit
 from .runs import (
     RunOptions,

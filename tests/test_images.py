@@ -11,7 +11,7 @@ from PIL import Image
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
 from scae_zoo.reconstruction import reconstruct
-from scae_zoo.training.cache import open_mask
+from scae_zoo.training.masks import open_mask
 
 from .conftest import ARCHITECTURES, SHIPPED, randomize
 

@@ -21,8 +21,9 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from ..images import ImageError, faults_named, open_rgb, open_upright, to_rgb
+from ..images import ImageError, open_rgb, to_rgb
 from .data import ImageSet
+from .masks import open_mask
 from .run_folder import sync
 
 VERSION = 3
@@ -243,23 +244,6 @@ def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | I
         pixels = _scaled(pixels, size, longest, Image.Resampling.BICUBIC)
         mask = None if mask is None else _scaled(mask, size, longest, Image.Resampling.NEAREST)
     return pixels, mask
-
-
-def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask's class indices, H x W uint8 (255: not counted), from a palette or grey image of the image's shape.
-
-    Raises:
-        ImageError: It cannot be read, has colours, or another size than its image.
-    """
-    with faults_named(path):
-        image = open_upright(path)
-        if image.mode not in ('L', 'P', '1'):
-            raise ImageError(f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')
-        mask = np.array(image)
-    if mask.shape != tuple(shape):
-        raise ImageError(
-            f'{path}: has {mask.shape[1]}x{mask.shape[0]} pixels, its image {shape[1]}x{shape[0]}; they must agree')
-    return mask.astype(np.uint8)
 
 
 def _scaled(pixels: np.ndarray, size: int, longest: float, resampling: Image.Resampling) -> np.ndarray:

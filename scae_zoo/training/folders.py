@@ -1,6 +1,5 @@
 """Folders of images: flat, with a sub-folder a class, a ``labels.csv``, or masks; with splits or without."""
 
-import csv
 import hashlib
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from .cache import Sample, Source
 from .named_sources import SPLITS
+from .tables import read_classes, read_labels
 
 SPLIT_NAMES = frozenset(name for names in SPLITS.values() for name in names)
 EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff'})
@@ -152,29 +152,10 @@ def _fault_of_classes(folder: Path, label_of: Mapping[str, str]) -> str:
 
 
 def _multi_label_folder(folder: Path) -> Source:
-    """``labels.csv``: a header ``image,CLASS,CLASS,…``, then a row an image with 1, 0, or nothing for 'not counted'."""
     table = folder / 'labels.csv'
-    try:
-        with table.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f'{table}: cannot be read as a table in UTF-8 ({error})') from None
-    classes = tuple(header[1:])
-    if not classes or not rows:
-        raise ValueError(f'{table}: needs a header "image,CLASS,CLASS,..." and a row for each image')
-    values = {'1': 1., '0': 0., '': -1., '-1': -1.}
-    samples = []
-    for number, row in rows:
-        if len(row) != len(header) or not all(cell.strip() in values for cell in row[1:]):
-            raise ValueError(
-                f'{table}, line {number}: needs a file name and {len(classes)} cells that are 1, 0 or empty')
-        path = folder / row[0]
-        if not path.is_file():
-            raise ValueError(f'{table}, line {number}: there is no image {path}')
-        samples.append(Sample(str(path), path, [values[cell.strip()] for cell in row[1:]]))
-    return _source(samples, folder, classes, (os.path.relpath(folder / row[0], folder) for _, row in rows), [table])
+    classes, rows = read_labels(table)
+    samples = [Sample(str(path), path, labels) for path, labels in rows]
+    return _source(samples, folder, classes, (os.path.relpath(path, folder) for path, _ in rows), [table])
 
 
 def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -209,10 +190,7 @@ def _masked_folder(folder: Path) -> Source:
     """``images/`` and ``masks/``; ``classes.txt`` beside them, or a folder above, may name the classes, one a line."""
     pairs = _mask_pairs(folder)
     samples = [Sample(str(image), image, mask=mask) for image, mask in pairs]
-    names = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()]
-    try:
-        classes = tuple(names[0].read_text(encoding='utf-8-sig').split('\n')) if names else ()
-    except UnicodeDecodeError:
-        raise ValueError(f'{names[0]}: is not UTF-8; save it as that') from None
+    tables = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()][:1]
+    classes = read_classes(tables[0]) if tables else ()
     files = (os.path.relpath(path, folder) for pair in pairs for path in pair)
-    return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), files, names[:1])
+    return _source(samples, folder, classes, files, tables)

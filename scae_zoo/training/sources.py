@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from ..images import open_rgb
-from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load, open_mask
+from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load
 from .data import ImageSet
 from .folders import folder_source
+from .masks import open_mask
 from .named_sources import PREFIXES, Passes, named_source
 from .named_sources import VOC_CLASSES as VOC_CLASSES
 

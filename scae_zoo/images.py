@@ -30,10 +30,17 @@ def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
 
 def open_upright(path: str | Path | BinaryIO) -> Image.Image:
     """The first frame of the image in a file, or in an open one, as it is stored but turned as its EXIF says."""
-    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
-    with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, Image.open(file) as image:
+    with opened(path) as image:
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """The image in a file, or in an open one, before it is decoded."""
+    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
+    with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, Image.open(file) as image:
+        yield image
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """``scae evaluate`` and ``scae probe``: how good a network is, and what each of its layers knows."""
 
 import argparse
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import torch
+import yaml
 
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
@@ -21,17 +23,19 @@ from ..training.evaluation import (
     ten_crop_scores,
 )
 from ..training.finetuning import accuracies
+from ..training.masks import joined
 from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
-from ..training.segmenting import require_classes
+from ..training.segmenting import MASK_VALUES, checked, require_classes
 from ..training.settings import add_options, from_options
-from ..training.sources import Pairs, few, find_source, load_images
+from ..training.sources import Pairs, few, find_source, load_images, with_mask_values
 from .options import (
     DATA_HELP,
     Command,
     add_data_options,
+    add_mask_values,
     add_run_options,
     default_size,
     load_autoencoder,
@@ -42,8 +46,10 @@ from .options import (
 
 def evaluate_command(args: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(args.name)
-    if args.crop and checkpoint.kind != 'autoencoder':
-        raise ValueError(f'--crop: for auto-encoders; {checkpoint.name} is a {checkpoint.kind}')
+    for option, given, kind in (('--crop', args.crop, 'autoencoder'), ('--mask-values', args.mask_values, 'segmenter')):
+        if given and checkpoint.kind != kind:
+            raise ValueError(f'{option}: for {kind.replace("autoe", "auto-e")}s; {checkpoint.name} is a '
+                             f'{checkpoint.kind}')
     with world(args.device) as place:
         {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier, 'segmenter': _evaluate_segmenter}[
             checkpoint.kind](args, checkpoint, place.device)
@@ -117,13 +123,27 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     if args.size:
         raise ValueError('--size: a segmenter is measured on images of their own size')
     source = _source(args, masks=True)
+    source = with_mask_values(source, args.mask_values or (() if source.codes else _mask_values_of(checkpoint)))
     require_classes(source, cfg.get('label_names') or ())
-    result = mean_iou(model.to(device), Pairs(source), len(names), cfg['mean'], cfg['std'])
+    result = mean_iou(model.to(device), checked(Pairs(source), len(names)), len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
         print(f'  {name:<16}{value:.2f} % IoU')
     print(f'  mean IoU  {result.miou:.2f} %, pixel accuracy {result.pixel_accuracy:.2f} %')
     _print_card(checkpoint, 'mean_iou', '{value:.2f} % over {images} images')
+
+
+def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """Those that it was trained with, where its recipe says so."""
+    values: tuple[int, ...] = ()
+    with suppress(OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
+        recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text('utf-8'))
+        values = tuple(map(int, recorded[MASK_VALUES]))
+    if not values:
+        return ()
+    print(f'{checkpoint.name} was trained with --mask-values {joined(values)}: so these masks are read, too; of masks '
+          'with other values give your own --mask-values', file=sys.stderr)
+    return values
 
 
 def probe_command(args: argparse.Namespace) -> int:
@@ -170,6 +190,7 @@ def add_commands(command: Command) -> None:
                      help='measure an auto-encoder on the central CROP x CROP pixels, without the card beside it '
                           '(default: on whole images)')
     sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
+    add_mask_values(sub, 'those that the segmenter was trained with')
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)
 

@@ -15,6 +15,7 @@ from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.folders import split_folder
 from ..training.loop import SAVE_SECONDS
+from ..training.masks import MAX_CLASSES
 from ..training.runs import RunOptions, find_checkpoint
 from ..training.sources import dataset_title, load_images
 
@@ -67,6 +68,23 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--max-unreadable', metavar='SHARE', type=share, default=MAX_UNREADABLE,
                        help='share of the image files that may be unreadable and are left out, but not of those that a '
                             'segmenter is measured on (default: %(default)s)')
+
+
+def mask_values(text: str) -> tuple[int, ...]:
+    """An argument type: the values of masks, in the order of their classes."""
+    values = re.split(r'\s*,\s*', text.strip())
+    if not all(value.isdecimal() and int(value) < 2 ** 16 for value in values):
+        raise argparse.ArgumentTypeError(f'{text!r} are no values of masks: whole numbers up to 65535, such as 0,170')
+    numbers = tuple(map(int, values))
+    if len(set(numbers)) < len(numbers) or not 2 <= len(numbers) <= MAX_CLASSES:
+        raise argparse.ArgumentTypeError(f'{text!r} must be from 2 to {MAX_CLASSES} values, no one twice')
+    return numbers
+
+
+def add_mask_values(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument('--mask-values', metavar='VALUE,VALUE,...', type=mask_values, default=(), help=(
+        "values of the masks' pixels, in the order of the classes, such as 0,170: the first one is class 0; 255 is not "
+        f'counted, unless it is one of them (default: {default})'))
 
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:

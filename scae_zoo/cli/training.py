@@ -6,18 +6,20 @@ from typing import Any
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
 from ..models.scae import ARCHITECTURES
+from ..training.cache import Source, load
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
 from ..training.pretraining import Pretraining, pretrain
 from ..training.runs import RunOptions, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
-from ..training.sources import Pairs, dataset_name, find_source, load_images
+from ..training.sources import Pairs, dataset_name, find_source, load_images, with_mask_values
 from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,
     Command,
     add_data_options,
+    add_mask_values,
     add_run_options,
     add_test_options,
     default_size,
@@ -51,8 +53,8 @@ def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkp
     return source, f'{architecture}.{args.tag or tag}'
 
 
-def _train_images(args: argparse.Namespace, size: int, masks: bool = False, labels: bool = True) -> ImageSet:
-    return load_images(args.data, args.split, size=args.size or size, masks=masks, root=args.root,
+def _train_images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet:
+    return load_images(args.data, args.split, size=args.size or size, root=args.root,
                        max_unreadable=args.max_unreadable, labels=labels)
 
 
@@ -102,9 +104,12 @@ def segment_command(args: argparse.Namespace) -> int:
     source, name = _start(args, kind, f'{"dae_" * bool(args.source)}seg_{dataset_name(args.data)}')
     size = default_size(_configuration(args.model, source), settings.crop)
     with run_options(args, name) as options:
-        train = _train_images(args, size, masks=True)
+        def masked(data: str, split: str) -> Source:
+            return with_mask_values(find_source(data, split, masks=True, root=args.root), args.mask_values)
+
+        train = load(masked(args.data, args.split), args.size or size, args.max_unreadable)
         test = test_data(args)
-        pairs = None if test is None else Pairs(find_source(test, args.test_split, masks=True, root=args.root))
+        pairs = None if test is None else Pairs(masked(test, args.test_split))
         checkpoint = segment(name, source, train, settings, options, pairs)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 
@@ -139,9 +144,12 @@ def add_commands(command: Command) -> None:
     sub = command('segment', segment_command, (
         'Train a segmenter from a pre-trained auto-encoder.\n\n'
         'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
-        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line.'))
+        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line. Of masks that have other\n'
+        'values, --mask-values says which is which class; of masks in colours classes.txt does, with a line\n'
+        '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.'))
     sub.add_argument('data', metavar='DATA', help='a folder with images/ and masks/, or torch/voc2012')
     _add_source_options(sub)
+    add_mask_values(sub, 'they are 0, 1, 2, ... already')
     _add_options(sub, Segmenting())
 
 

@@ -23,10 +23,10 @@ from tqdm import tqdm
 
 from ..images import ImageError, open_rgb, to_rgb
 from .data import ImageSet
-from .masks import open_mask
+from .masks import MaskCodes, open_pair, say_unsure
 from .run_folder import sync
 
-VERSION = 3
+VERSION = 4
 ENVIRONMENT = 'SCAE_ZOO_CACHE'
 MAX_UNREADABLE = 0.01
 
@@ -51,6 +51,7 @@ class Source:
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
         version: Changes when the data changes in place.
+        codes: What the masks' pixels hold, where it is not the number of their class.
     """
 
     samples: Iterable[Sample]
@@ -58,6 +59,7 @@ class Source:
     classes: tuple[str, ...]
     identity: str
     version: str = ''
+    codes: MaskCodes | None = None
 
     @property
     def labelled(self) -> bool:
@@ -101,6 +103,7 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
             f'in ${ENVIRONMENT}') from None
     index = json.loads((folder / 'index.json').read_text())
     check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
+    say_unsure(source.identity, index.get('unsure', 0))
     images = _mapped(folder / 'images', index['shape'])
     targets: np.ndarray | None = None
     if index['masks']:
@@ -118,6 +121,7 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         None if targets is None else torch.from_numpy(targets),
         classes,
         f'{source.identity} {size or ""}'.strip(),
+        mask_values=source.codes.values if source.codes and not source.codes.colours else (),
     )
 
 
@@ -146,7 +150,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
     labels: list[Any] = []
     unreadable: list[str] = []
     shape: tuple[int, ...] | None = None
-    has_masks = False
+    has_masks, unsure = False, 0
     try:
         with (partial / 'images').open('wb') as images, (partial / 'masks').open('wb') as masks:
             for sample, result in _decoded(source, size):
@@ -156,7 +160,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                     if source.total:
                         check_unreadable(unreadable, source.total, max_unreadable)
                     continue
-                pixels, mask = result
+                pixels, mask, doubt = result
+                unsure += doubt
                 if shape is None:
                     shape, first = pixels.shape, sample.name
                 if pixels.shape != shape:
@@ -176,7 +181,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         if None not in labels:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
-        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unreadable': unreadable}
+        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unsure': unsure, 'unreadable': unreadable}
         (partial / 'index.json').write_text(json.dumps(index))
         for file in partial.iterdir():
             sync(file)
@@ -194,7 +199,13 @@ def check_unreadable(unreadable: list[str], total: int, share: float) -> None:
             'them, or raise --max-unreadable')
 
 
-Decoded = tuple[np.ndarray, np.ndarray | None]
+class Decoded(NamedTuple):
+    """An image's pixels, H x W x 3 uint8, its mask, H x W uint8, and whether it is unknown which way up that was
+    drawn."""
+
+    pixels: np.ndarray
+    mask: np.ndarray | None = None
+    unsure: bool = False
 
 
 def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded | ImageError]]:
@@ -203,7 +214,7 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
     with ThreadPoolExecutor() as pool, tqdm(
             total=source.total, desc='decoding', unit=' images', disable=None, mininterval=1) as progress:
         for sample in _samples(source):
-            waiting.append((sample, pool.submit(decode, sample, size)))
+            waiting.append((sample, pool.submit(decode, sample, size, codes=source.codes)))
             if len(waiting) > 64:
                 progress.update()
                 first, future = waiting.popleft()
@@ -220,13 +231,22 @@ def _samples(source: Source) -> Iterator[Sample]:
         raise ValueError(f'{source.identity}: cannot be read ({error})') from None
 
 
-def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | ImageError:
-    """An image's pixels, H x W x 3 uint8, and its mask, H x W uint8; or what is wrong with it.
+def decode(
+        sample: Sample,
+        size: int | None,
+        longest: float = 1.,
+        codes: MaskCodes | None = None,
+) -> Decoded | ImageError:
+    """An image with its mask, where it has one; or what is wrong with it.
 
     Args:
         sample: The image.
         size: What its shorter side is scaled to, in pixels; None: it stays as it is.
         longest: How many times longer the other side may be; of one that is longer still, the middle is taken.
+        codes: What the mask's pixels hold, where it is not the number of their class.
+
+    Raises:
+        ValueError: The mask's pixels are no class indices.
     """
     image: Any = sample.image
     try:
@@ -234,16 +254,18 @@ def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | I
             image = image()
         if isinstance(image, bytes):
             image = BytesIO(image)
-        pixels = to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image)
-        mask = None if sample.mask is None else open_mask(sample.mask, pixels.shape[:2])
+        if sample.mask is not None:
+            found = Decoded(*open_pair(image, sample.mask, codes))
+        else:
+            found = Decoded(to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image))
     except ImageError as error:
         return ImageError(str(error).replace(str(image), sample.name))
     except OSError as error:  # of what gives the image; files' own are ImageErrors
         return ImageError(f'{sample.name}: cannot be read ({error})')
-    if size is not None:
-        pixels = _scaled(pixels, size, longest, Image.Resampling.BICUBIC)
-        mask = None if mask is None else _scaled(mask, size, longest, Image.Resampling.NEAREST)
-    return pixels, mask
+    if size is None:
+        return found
+    mask = None if found.mask is None else _scaled(found.mask, size, longest, Image.Resampling.NEAREST)
+    return found._replace(pixels=_scaled(found.pixels, size, longest, Image.Resampling.BICUBIC), mask=mask)
 
 
 def _scaled(pixels: np.ndarray, size: int, longest: float, resampling: Image.Resampling) -> np.ndarray:

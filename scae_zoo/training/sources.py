@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from ..images import open_rgb
-from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load
+from ..images import ImageError
+from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, decode, load
 from .data import ImageSet
 from .folders import folder_source
-from .masks import open_mask
+from .masks import MaskCodes, joined, say_unsure
 from .named_sources import PREFIXES, Passes, named_source
 from .named_sources import VOC_CLASSES as VOC_CLASSES
+from .tasks import IGNORED
 
 
 def load_images(
@@ -88,10 +89,15 @@ class Pairs:
         return self.source.identity
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        unsure = 0
         for sample in self.source.samples:
-            pixels = open_rgb(sample.image)
-            assert sample.mask is not None
-            yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(open_mask(sample.mask, pixels.shape[:2]))
+            found = decode(sample, None, codes=self.source.codes)
+            if isinstance(found, ImageError):
+                raise found
+            assert found.mask is not None
+            unsure += found.unsure
+            yield torch.from_numpy(found.pixels).permute(2, 0, 1), torch.from_numpy(found.mask)
+        say_unsure(self.identity, unsure)
 
 
 def few(source: Source, n: int) -> Source:
@@ -136,3 +142,22 @@ def only(source: Source, classes: Collection[str]) -> Source:
     total = len(samples) if isinstance(samples, list) else None
     digest = hashlib.sha256('\n'.join(kept).encode()).hexdigest()[:16]
     return Source(samples, total, kept, f'{source.identity}, classes {digest}', source.version)
+
+
+def with_mask_values(source: Source, values: Sequence[int]) -> Source:
+    """The source, the k-th of these values of its masks standing for class k; 255 is not counted, unless it is listed.
+    None leave it as it is.
+
+    Raises:
+        ValueError: Its ``classes.txt`` says otherwise.
+    """
+    if not values:
+        return source
+    if source.codes is not None:
+        raise ValueError(f'{source.identity}: classes.txt says which colour is which class; leave out --mask-values')
+    if source.classes and len(source.classes) != len(values):
+        raise ValueError(f'{source.identity}: has {len(source.classes)} classes ({", ".join(source.classes)[:200]}), '
+                         f'but --mask-values {joined(values)} {len(values)}; give a value for each class')
+    codes = MaskCodes(tuple(values), () if IGNORED in values else (IGNORED,))
+    return replace(source, classes=source.classes or tuple(map(str, range(len(values)))), codes=codes,
+                   identity=f'{source.identity}, mask values {joined(values)}')

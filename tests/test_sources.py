@@ -171,21 +171,6 @@ def test_a_few(tmp_path: Path) -> None:
     assert values(load(few(find_source(str(tmp_path)), 3), None)) == [8, 2, 5]
 
 
-def test_multi_label_folder(tmp_path: Path) -> None:
-    for i in range(3):
-        save(tmp_path / f'{i}.png', i)
-    (tmp_path / 'labels.csv').write_text('\ufeffimage,cat,"dog, big"\r\n2.png,1,0\r\n0.png,,1\r\n\r\n', 'utf-8')
-    images = load_images(str(tmp_path), size=None)
-    assert images.multi_label
-    assert images.classes == ('cat', 'dog, big')
-    assert values(images) == [2, 0]
-    assert labels(images) == [[1, 0], [-1, 1]]
-    (tmp_path / 'labels.csv').write_text('\ufeffimage,cat,"dog, big"\r\n2.png,0,1\r\n0.png,,1\r\n\r\n', 'utf-8')
-    other = load_images(str(tmp_path), size=None)  # as many bytes
-    assert labels(other) == [[0, 1], [-1, 1]]
-    assert other.identity != images.identity
-
-
 @pytest.fixture
 def masked(tmp_path: Path) -> Path:
     for i in range(2):
@@ -206,29 +191,6 @@ def test_masks(masked: Path) -> None:
     assert load_images(str(masked), size=4, masks=True).identity == images.identity
     (masked / 'classes.txt').write_text('sky\nlad\n\n')
     assert load_images(str(masked), size=4, masks=True).identity != images.identity
-
-
-def test_names_of_classes_as_other_systems_write_them(masked: Path) -> None:
-    (masked / 'classes.txt').write_bytes(b'\xef\xbb\xbfciel\r\nh\xc3\xa9t\r\n')
-    assert load_images(str(masked), size=4, masks=True).classes == ('ciel', 'hét')
-    (masked / 'classes.txt').write_bytes(b'ciel\r\nh\xe9t\r\n')
-    with pytest.raises(ValueError, match='classes.txt: is not UTF-8; save it as that'):
-        load_images(str(masked), size=4, masks=True)
-
-
-@pytest.mark.parametrize(('table', 'fault'), [
-    ('', 'labels.csv: needs a header'),
-    ('image\n0.png\n', 'labels.csv: needs a header'),
-    ('image,cat\n', 'labels.csv: needs a header'),
-    ('image,cat\n0.png,1\n1.png,1\n', 'labels.csv, line 3: there is no image .*1.png'),
-    ('image,cat\n\n0.png,yes\n', 'labels.csv, line 3: needs a file name and 1 cells that are 1, 0 or empty'),
-    ('image,cat\n0.png,1,0\n', 'labels.csv, line 2: needs'),
-    ('image,c\xe4t\n0.png,1\n', 'labels.csv: cannot be read as a table in UTF-8'),
-])
-def test_faulty_labels(tmp_path: Path, table: str, fault: str) -> None:
-    save(tmp_path / '0.png', 0)
-    (tmp_path / 'labels.csv').write_text(table, 'latin-1')
-    refused(tmp_path, fault)
 
 
 def test_empty_folders(tmp_path: Path) -> None:

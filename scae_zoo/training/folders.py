@@ -19,13 +19,13 @@ EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif'
 
 def folder_source(folder: Path, split: str, masks: bool, labels: bool) -> Source:
     """What is in a folder; the arguments are those of ``find_source``."""
-    folder = split_folder(folder, split) or _without_splits(folder, split)
+    above, folder = folder, split_folder(folder, split) or _without_splits(folder, split)
     if masks:
         return _masked_folder(folder)
     if _has_masks(folder):
         folder = folder / 'images'
-    if labels and (folder / 'labels.csv').is_file():
-        return _multi_label_folder(folder)
+    if labels and (tables := [place / 'labels.csv' for place in (folder, above) if (place / 'labels.csv').is_file()]):
+        return _multi_label_folder(folder, tables[0])
     return _class_folder(folder, labels)
 
 
@@ -151,9 +151,8 @@ def _fault_of_classes(folder: Path, label_of: Mapping[str, str]) -> str:
     return ''
 
 
-def _multi_label_folder(folder: Path) -> Source:
-    table = folder / 'labels.csv'
-    classes, rows = read_labels(table)
+def _multi_label_folder(folder: Path, table: Path) -> Source:
+    classes, rows = read_labels(table, folder)
     samples = [Sample(str(path), path, labels) for path, labels in rows]
     return _source(samples, folder, classes, (os.path.relpath(path, folder) for path, _ in rows), [table])
 
@@ -187,10 +186,11 @@ def _by_stem(folder: Path) -> dict[Path, Path]:
 
 
 def _masked_folder(folder: Path) -> Source:
-    """``images/`` and ``masks/``; ``classes.txt`` beside them, or a folder above, may name the classes, one a line."""
+    """``images/`` and ``masks/``; ``classes.txt`` beside them, or a folder above, may name the classes, one a line, and
+    their colours."""
     pairs = _mask_pairs(folder)
     samples = [Sample(str(image), image, mask=mask) for image, mask in pairs]
     tables = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()][:1]
-    classes = read_classes(tables[0]) if tables else ()
+    classes, codes = read_classes(tables[0]) if tables else ((), None)
     files = (os.path.relpath(path, folder) for pair in pairs for path in pair)
-    return _source(samples, folder, classes, files, tables)
+    return replace(_source(samples, folder, classes, files, tables), codes=codes)

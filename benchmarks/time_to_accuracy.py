@@ -26,6 +26,7 @@ from engine import benchmark
 
 from scae_zoo.checkpoints import Checkpoint
 from scae_zoo.cli.options import whole_number
+from scae_zoo.places import expand, expand_path
 from scae_zoo.training.cache import load
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import BUDGETS, mean_and_std
@@ -60,14 +61,16 @@ def measure(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', default='torch/cifar10', help='(default: %(default)s)')
-    parser.add_argument('--data-dir', type=Path, help='folder with train/ and test/, or where the named set lies')
+    parser.add_argument('--data', default='torch/cifar10', type=expand, help='(default: %(default)s)')
+    parser.add_argument('--data-dir', type=expand_path,
+                        help='folder with train/ and test/, or where the named set lies')
     parser.add_argument('--budget', choices=BUDGETS, default='gpu', help="the recipe's settings (default: gpu)")
     parser.add_argument('--passes', type=whole_number(1), nargs='+', default=[8, 16, 32], help='(default: 8 16 32)')
     parser.add_argument('--seeds', type=whole_number(0), nargs='+', default=[0], help='(default: 0)')
     parser.add_argument('--batch-size', type=int, help="(default: the recipe's)")
     parser.add_argument('--first-crop', type=int, help="(default: the recipe's)")
-    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', help='auto-encoder to start from')
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
+                        help='auto-encoder to start from')
     parser.add_argument('--compile', action='store_true', help='use torch.compile')
     parser.add_argument('--device', help='(default: the GPU if there is one)')
     return parser.parse_args()

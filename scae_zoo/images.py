@@ -1,7 +1,7 @@
 """Photographs from and to files: any mode Pillow reads becomes RGB, and a picture is written whole or not at all."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -109,10 +109,9 @@ def save_png(picture: Image.Image, path: Path) -> None:
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as file:
-            partial = Path(file.name)
+        partial = path.with_name(f'.{uuid.uuid4().hex}.partial')
+        with partial.open('xb') as file:  # not by tempfile, whose files nobody else may read
             picture.save(file, 'PNG')
-        partial.chmod(0o644)
         os.replace(partial, path)
         partial = None
     except OSError as error:

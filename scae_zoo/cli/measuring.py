@@ -10,6 +10,7 @@ import yaml
 
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
+from ..places import expand
 from ..segmentation import create_segmenter
 from ..training.cache import Source, load
 from ..training.data import ImageSet
@@ -178,10 +179,10 @@ def add_commands(command: Command) -> None:
         "An auto-encoder's denoising (PSNR, SSIM; labels are not looked at), a classifier's accuracy on central\n"
         "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
         'printed beside it.'))
-    sub.add_argument('name', metavar='NAME',
+    sub.add_argument('name', metavar='NAME', type=expand,
                      help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
                           'hf-hub:USER/REPOSITORY')
-    sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
+    sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
     sub.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
                      help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
@@ -197,12 +198,13 @@ def add_commands(command: Command) -> None:
     sub = command('probe', probe_command, (
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
         'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'))
-    sub.add_argument('names', metavar='NAME', nargs='+',
+    sub.add_argument('names', metavar='NAME', nargs='+', type=expand,
                      help='checkpoints of `scae list`, architectures, which mean their auto-encoders, folders of '
                           'checkpoints or runs, or hf-hub:USER/REPOSITORY')
-    sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
+    sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
     sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
-    sub.add_argument('--test', metavar='DATA', help='images to measure on (default: the split of DATA beside SPLIT)')
+    sub.add_argument('--test', metavar='DATA', type=expand,
+                     help='images to measure on (default: the split of DATA beside SPLIT)')
     sub.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                      help='use only N images of each class, drawn by --seed (default: all)')

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..autoencoder import Scae, create_autoencoder
 from ..checkpoints import Checkpoint
+from ..places import expand, expand_path
 from ..training.cache import MAX_UNREADABLE
 from ..training.data import ImageSet
 from ..training.distributed import world
@@ -60,7 +61,7 @@ def load_autoencoder(model: str) -> tuple[Scae, Checkpoint]:
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """How images are read."""
     group = parser.add_argument_group('images')
-    group.add_argument('--root', metavar='DIR', type=Path,
+    group.add_argument('--root', metavar='DIR', type=expand_path,
                        help='where a named data set lies or is downloaded to (default: in the cache)')
     group.add_argument('--size', type=whole_number(17),
                        help="scale images so that their shorter side has SIZE pixels, and take the middle square "
@@ -89,7 +90,7 @@ def add_mask_values(parser: argparse.ArgumentParser, default: str) -> None:
 
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('measuring')
-    group.add_argument('--test', metavar='DATA', help=(
+    group.add_argument('--test', metavar='DATA', type=expand, help=(
         'images that the result is measured on (default: the split beside the training split, if any)'))
     group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
 
@@ -104,7 +105,7 @@ def tag(text: str) -> str:
 def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -> None:
     """How a run is done, none of which changes its result."""
     group = parser.add_argument_group('run')
-    group.add_argument('-o', '--out', metavar='DIR', type=Path,
+    group.add_argument('-o', '--out', metavar='DIR', type=expand_path,
                        help='folder of the run; a run that was stopped goes on with the same command '
                             '(default: runs/ and the name of the checkpoint)')
     group.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
@@ -152,7 +153,7 @@ def test_data(args: argparse.Namespace) -> str | None:
     """The folder or name of the images to measure on, None where there are none."""
     if args.test:
         return args.test
-    folder = Path(args.data).expanduser()
+    folder = Path(args.data)
     if folder.is_dir():
         ours, beside = (split_folder(folder, split) for split in (args.split, args.test_split))
         return args.data if ours and beside and beside != ours else None  # without ours, all below is trained on

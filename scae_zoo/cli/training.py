@@ -6,6 +6,7 @@ from typing import Any
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
 from ..models.scae import ARCHITECTURES
+from ..places import expand
 from ..training.cache import Source, load
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
@@ -120,7 +121,7 @@ def add_commands(command: Command) -> None:
         'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
         'decoder, that the other commands take with --from. Stopped or killed, it goes on with the same command.\n'
         'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...'))
-    sub.add_argument('data', metavar='DATA', help=f'{DATA_HELP}; labels are not looked at')
+    sub.add_argument('data', metavar='DATA', type=expand, help=f'{DATA_HELP}; labels are not looked at')
     sub.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
                      help='architecture (default: %(default)s)')
     sub.add_argument('--stream', action='store_true',
@@ -132,7 +133,7 @@ def add_commands(command: Command) -> None:
         'Train a classifier from a pre-trained encoder.\n\n'
         'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
         '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.'))
-    sub.add_argument('data', metavar='DATA', help=DATA_HELP)
+    sub.add_argument('data', metavar='DATA', type=expand, help=DATA_HELP)
     _add_source_options(sub)
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                      help='use only N images of each class, drawn by --seed (default: all)')
@@ -147,14 +148,14 @@ def add_commands(command: Command) -> None:
         'pixel its class, 255 not counted. A classes.txt may name the classes, one a line. Of masks that have other\n'
         'values, --mask-values says which is which class; of masks in colours classes.txt does, with a line\n'
         '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.'))
-    sub.add_argument('data', metavar='DATA', help='a folder with images/ and masks/, or torch/voc2012')
+    sub.add_argument('data', metavar='DATA', type=expand, help='a folder with images/ and masks/, or torch/voc2012')
     _add_source_options(sub)
     add_mask_values(sub, 'they are 0, 1, 2, ... already')
     _add_options(sub, Segmenting())
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT',
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
                         help='what to start from: the folder of a run or a checkpoint, a name of `scae list`, or '
                              'hf-hub:USER/REPOSITORY; an architecture alone means its auto-encoder')
     parser.add_argument('--model', choices=sorted(ARCHITECTURES),

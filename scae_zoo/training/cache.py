@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import mmap
-import os
 import shutil
 import sys
-import tempfile
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,17 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
 from ..images import ImageError, open_rgb, to_rgb
+from .cache_folder import ENVIRONMENT, cache_folder, one_at_a_time, read_entry, take_place, tidy
 from .data import ImageSet
 from .masks import MaskCodes, open_pair, say_unsure
 from .run_folder import sync
 
 VERSION = 4
-ENVIRONMENT = 'SCAE_ZOO_CACHE'
 MAX_UNREADABLE = 0.01
 
 
@@ -67,12 +64,6 @@ class Source:
         return isinstance(self.samples, list) and all(sample.label is not None for sample in self.samples)
 
 
-def cache_folder() -> Path:
-    """``$SCAE_ZOO_CACHE``, or ``scae_zoo`` in the user's cache folder."""
-    own = os.environ.get(ENVIRONMENT)
-    return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'scae_zoo'
-
-
 def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABLE) -> ImageSet:
     """The decoded images, from the cache or through it; safe when several processes ask at once.
 
@@ -83,33 +74,31 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         max_unreadable: Share of the files that may be unreadable; they are named and left out.
 
     Raises:
-        ValueError: There is no image, too many are unreadable, or the sizes differ.
+        ValueError: There is no image, too many are unreadable, the sizes differ, or the cache cannot be used.
     """
     key = hashlib.sha256(json.dumps([VERSION, source.identity, source.version, size]).encode()).hexdigest()[:24]
     folder = cache_folder() / key
-    try:
-        if (folder / 'index.json').is_file():
-            _report_left_out(folder)
-        else:
+    entry = read_entry(folder)
+    if entry is not None:
+        _report_left_out(folder, entry.unreadable)
+    else:
+        try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix('.lock')):
-                for left in folder.parent.glob(f'.{key}.*'):  # by a process that was killed while it built
-                    shutil.rmtree(left, ignore_errors=True)
+            with one_at_a_time(folder.with_suffix('.lock')) as alone:
+                if alone:
+                    tidy(folder)
                 if not (folder / 'index.json').is_file():  # another process may have built it meanwhile
                     _build(source, size, max_unreadable, folder)
-    except OSError as error:
-        raise ValueError(
-            f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
-            f'in ${ENVIRONMENT}') from None
-    index = json.loads((folder / 'index.json').read_text())
-    check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
-    say_unsure(source.identity, index.get('unsure', 0))
-    images = _mapped(folder / 'images', index['shape'])
-    targets: np.ndarray | None = None
-    if index['masks']:
-        targets = _mapped(folder / 'masks', index['shape'][:3])
-    elif (folder / 'labels.npy').is_file():
-        targets = np.load(folder / 'labels.npy', allow_pickle=False)
+        except OSError as error:
+            raise ValueError(
+                f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
+                f'in ${ENVIRONMENT}') from None
+        entry = read_entry(folder)
+        if entry is None:
+            raise ValueError(f'{folder}: was removed while it was needed; run this again')
+    images, targets, unreadable, unsure = entry
+    check_unreadable(unreadable, len(images) + len(unreadable), max_unreadable)
+    say_unsure(source.identity, unsure)
     classes = source.classes
     if targets is not None and targets.ndim == 1:
         highest = int(targets.max())
@@ -125,20 +114,8 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
     )
 
 
-def _mapped(path: Path, shape: Sequence[int]) -> np.ndarray:
-    """A file's bytes. torch wants them writable; changes would stay in memory. NumPy's own way of that (mode 'c') is
-    refused by Linux where the file is larger than the memory, as if all of it were going to be changed."""
-    if sys.platform != 'linux':
-        return np.memmap(path, np.uint8, 'c', shape=tuple(shape))
-    with path.open('rb') as file:
-        flags = mmap.MAP_PRIVATE | getattr(mmap, 'MAP_NORESERVE', 0x4000)  # Python 3.13 knows it
-        mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    return np.frombuffer(mapped, np.uint8).reshape(tuple(shape))
-
-
-def _report_left_out(folder: Path) -> None:
+def _report_left_out(folder: Path, unreadable: Sequence[str]) -> None:
     """Say what an earlier process could not read: the reason may be gone."""
-    unreadable = json.loads((folder / 'index.json').read_text())['unreadable']
     if unreadable:
         more = f'; {len(unreadable)} such files' if len(unreadable) > 1 else ''
         print(f'left out: {unreadable[0]}{more}; to try again, remove {folder}', file=sys.stderr)
@@ -146,7 +123,8 @@ def _report_left_out(folder: Path) -> None:
 
 def _build(source: Source, size: int | None, max_unreadable: float, folder: Path) -> None:
     """Decode everything into a folder that takes its name only when it is whole."""
-    partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex}'
+    partial.mkdir()  # others may read it, as far as the umask lets them
     labels: list[Any] = []
     unreadable: list[str] = []
     shape: tuple[int, ...] | None = None
@@ -185,8 +163,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         (partial / 'index.json').write_text(json.dumps(index))
         for file in partial.iterdir():
             sync(file)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        take_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from filelock import FileLock
 from timm.data import ImageNetInfo, create_dataset
 from torchvision import datasets as torchvision_datasets
 
-from .cache import Sample, Source, cache_folder
+from .cache import Sample, Source
+from .cache_folder import cache_folder, one_at_a_time
+from .hub_datasets import Refused, open_rows
 
 EXTRAS = {'hfds': 'datasets', 'wds': 'webdataset'}  # and the package that each needs
 PREFIXES = ('torch/', 'hfds/', 'wds/')
@@ -36,8 +37,8 @@ VOC_CLASSES = (
     'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
 
 
-def named_source(data: str, split: str, root: Path, masks: bool) -> Source:
-    """What a name stands for; it is downloaded, or lies, below ``root``.
+def named_source(data: str, split: str, root: Path, masks: bool, labels: bool = True) -> Source:
+    """What a name stands for; it is downloaded, or lies, below ``root``. ``labels``: whether they are wanted.
 
     Raises:
         ValueError: There is no such data set or split, or it cannot be opened.
@@ -49,15 +50,18 @@ def named_source(data: str, split: str, root: Path, masks: bool) -> Source:
         split = _torch_split(data, split)
     elif importlib.util.find_spec(EXTRAS[prefix]) is None:
         raise ValueError(f"{data}: needs {EXTRAS[prefix]}; pip install 'scae-zoo[{prefix}]'")
+    lock = cache_folder() / 'downloads.lock'
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_folder() / 'downloads.lock'):  # of several processes, one downloads
-            return _voc(data, split, root) if data.startswith('torch/voc') else _dataset(data, split, root)
+        with one_at_a_time(lock):  # of several processes, one downloads
+            return _voc(data, split, root) if data.startswith('torch/voc') else _dataset(data, split, root, labels)
+    except Refused as error:
+        raise ValueError(f'{data}: {error}') from None
     except Exception as error:  # the readers raise what their libraries and the network raise
-        reason = (str(error).splitlines() or [''])[0]
-        offline = '; offline, put its files there' if prefix == 'torch' else ''
-        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}){offline}'
-                         ) from error
+        reason = ' '.join(str(error).split())[:300]
+        ways = '; offline, put its files there' if prefix == 'torch' else ''
+        if isinstance(error, OSError) and error.filename:
+            ways = '; make room there, or give another --root'
+        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}){ways}') from error
 
 
 def _torch_split(data: str, split: str) -> str:
@@ -69,7 +73,7 @@ def _torch_split(data: str, split: str) -> str:
     raise ValueError(f'{data}: has the splits {", ".join(TORCH_SPLITS[data])}, not {split}')
 
 
-def _dataset(data: str, split: str, root: Path) -> Source:
+def _dataset(data: str, split: str, root: Path, labels: bool) -> Source:
     dataset: Any
     samples: Iterable[Sample]
     version = str(root.absolute())
@@ -84,12 +88,11 @@ def _dataset(data: str, split: str, root: Path) -> Source:
         total, classes = len(dataset), dataset.classes
         samples = _rows(data, partial(_torchvision_image, dataset), dataset.labels)
     elif data.startswith('hfds/'):  # a name on the Hugging Face Hub, or a folder
-        reader: Any = create_dataset(data, str(root), split).reader
-        rows, classes = reader.dataset, _label_names(data, tuple(reader.class_to_idx))
-        version += f' {rows._fingerprint}'
-        total = len(rows)
-        samples = _rows(data, partial(_hfds_image, rows.select_columns('image')),
-                        rows['label'][:] if 'label' in rows.column_names else [-1] * total)
+        rows = open_rows(data.partition('/')[2], (split, *SPLITS.get(split, ())), root, labels)
+        split, total = rows.split, len(rows.images)
+        classes = rows.classes if rows.are_texts else _label_names(data, rows.classes)
+        version += f' {rows.version}'
+        samples = _rows(data, partial(_hfds_image, rows.images, rows.column), rows.labels or [-1] * total)
     else:  # shards below the root
         info = create_dataset(data, str(root), split).reader.split_info  # type: ignore[union-attr]
         shards, total, classes = [root / name for name in info.filenames], info.num_samples, _label_names(data, ())
@@ -114,7 +117,7 @@ class Passes(Iterable[Sample]):
         return self.start()
 
 
-def _rows(name: str, read: Callable[[int], Any], labels: Iterable[int]) -> list[Sample]:
+def _rows(name: str, read: Callable[[int], Any], labels: Iterable[int | None]) -> list[Sample]:
     """A sample for each label; -1 stands for none."""
     return [Sample(f'{name} image {i}', partial(read, i), int(label) if label is not None and label >= 0 else None)
             for i, label in enumerate(labels)]
@@ -124,9 +127,9 @@ def _torchvision_image(dataset: Any, i: int) -> Any:
     return dataset[i][0]
 
 
-def _hfds_image(rows: Any, i: int) -> Any:
+def _hfds_image(rows: Any, column: str, i: int) -> Any:
     # not by timm's data set, which puts the next image in the place of one that cannot be decoded
-    image = rows[i]['image']
+    image = rows[i][column]
     if not image or not (image['bytes'] or image['path']):
         raise OSError('there is none')
     return image['bytes'] or Path(image['path'])

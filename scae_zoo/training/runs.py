@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import uuid
@@ -27,6 +28,7 @@ from ..checkpoints import (
 )
 from ..decoder import ScaeDecoder
 from ..models.scae import ARCHITECTURES, ScaeEncoder
+from ..places import expand_path
 from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
@@ -66,6 +68,9 @@ class RunOptions:
     tensorboard: bool = False
     save_seconds: float = SAVE_SECONDS
     wait: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'out', expand_path(self.out))
 
 
 def configuration(
@@ -191,7 +196,7 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
     """
     is_name = split_name(model)[0] in ARCHITECTURES
     checkpoint = None
-    if Path(model).is_dir() or ':' in model:
+    if Path(os.path.expanduser(model)).is_dir() or ':' in model:
         checkpoint = open_elsewhere(model) or (None if is_name else open_folder(model))
     if checkpoint is not None:
         if checkpoint.architecture not in ARCHITECTURES:

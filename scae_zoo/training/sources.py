@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..images import ImageError
+from ..places import expand_path
 from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, decode, load
 from .data import ImageSet
 from .folders import folder_source
@@ -58,9 +59,9 @@ def find_source(
         labels: bool = True,
 ) -> Source:
     """What ``load_images`` reads, before anything is decoded; the arguments and errors are those of ``load_images``."""
-    folder = Path(data).expanduser()
+    folder = expand_path(data)
     if data.startswith(PREFIXES) and not folder.exists():
-        return named_source(data, split, Path(root) if root else cache_folder() / 'downloads', masks)
+        return named_source(data, split, expand_path(root) if root else cache_folder() / 'downloads', masks, labels)
     if not folder.is_dir():
         raise ValueError(f'{data}: is neither a folder nor a data set ({", ".join(p + "NAME" for p in PREFIXES)})')
     return folder_source(folder, split, masks, labels)

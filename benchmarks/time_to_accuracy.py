@@ -31,9 +31,9 @@ from scae_zoo.training.cache import load
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import BUDGETS, mean_and_std
 from scae_zoo.training.finetuning import FineTuning, finetune
-from scae_zoo.training.folders import split_folder
 from scae_zoo.training.runs import RunOptions, find_checkpoint
 from scae_zoo.training.sources import find_source
+from scae_zoo.training.splits import split_name
 
 RECIPE = Path(__file__).parents[1] / 'recipes' / 'cifar_classification.py'
 TARGETS = 94, 95, 96
@@ -81,7 +81,7 @@ def main() -> None:
     with benchmark(args.device) as where:
         given = {key: getattr(args, key) for key in ('batch_size', 'first_crop') if getattr(args, key) is not None}
         base: FineTuning = runpy.run_path(str(RECIPE))['FINETUNING'][args.budget].replace(**given)
-        in_folders = args.data_dir is not None and split_folder(args.data_dir, 'train') is not None
+        in_folders = args.data_dir is not None and split_name(args.data_dir, 'train') is not None
         place, root = (str(args.data_dir), None) if in_folders else (args.data, args.data_dir)
         train, test = (load(find_source(place, split, root=root), 32) for split in ('train', 'test'))
         if train.multi_label:

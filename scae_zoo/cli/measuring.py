@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -31,13 +32,14 @@ from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
 from ..training.segmenting import MASK_VALUES, checked, require_classes
 from ..training.settings import add_options, from_options
-from ..training.sources import Pairs, few, find_source, load_images, with_mask_values
+from ..training.sources import few, find_source, load_images, pairs_of, with_mask_values
 from .options import (
     DATA_HELP,
     Command,
     add_data_options,
     add_mask_values,
     add_run_options,
+    default_crop,
     default_size,
     load_autoencoder,
     test_data,
@@ -57,13 +59,25 @@ def evaluate_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _source(args: argparse.Namespace, masks: bool = False, labels: bool = True) -> Source:
+def _source(args: argparse.Namespace, checkpoint: Checkpoint, masks: bool = False, labels: bool = True) -> Source:
     source = find_source(args.data, args.split, masks=masks, root=args.root, labels=labels)
+    ours, learned = (f' {each} '.replace(',', ' ') for each in (source.identity, _recorded(checkpoint, 'data')))
+    if ours in learned:  # or a part of them
+        print(f'{checkpoint.name} was trained on these images ({source.identity}): this does not say how good it is on '
+              'others', file=sys.stderr)
     return few(source, args.limit) if args.limit else source
 
 
-def _images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet:
-    return load(_source(args, labels=labels), args.size or size, args.max_unreadable)
+def _recorded(checkpoint: Checkpoint, key: str) -> Any:
+    """What a checkpoint's recipe says; None where it does not."""
+    with suppress(OSError, KeyError, TypeError, ValueError, yaml.YAMLError):  # others may write what they like there
+        return yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text('utf-8'))[key]
+    return None
+
+
+def _images(args: argparse.Namespace, checkpoint: Checkpoint, size: int, crop: int | None,
+            labels: bool = True) -> ImageSet:
+    return load(_source(args, checkpoint, labels=labels), args.size or size, args.max_unreadable, crop)
 
 
 def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
@@ -74,7 +88,8 @@ def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
 def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
-    images = _images(args, default_size(cfg, args.crop), labels=False).images  # as training measured them
+    images = _images(args, checkpoint, default_size(cfg, args.crop), args.crop,
+                     labels=False).images  # as training measured them
     if args.crop:
         images = central_crop(images, args.crop)
     result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
@@ -94,7 +109,7 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     model = create_encoder(checkpoint.architecture, checkpoint).to(device)
     cfg = model.pretrained_cfg
     crop = cfg['input_size'][-1]
-    images = _images(args, default_size(cfg, None))
+    images = _images(args, checkpoint, default_size(cfg, None), crop)
     names = cfg.get('label_names') or (
         images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     fault = 'the images have no labels' if images.targets is None else f'what differs: {images.difference(names)}'
@@ -123,10 +138,10 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
     if args.size:
         raise ValueError('--size: a segmenter is measured on images of their own size')
-    source = _source(args, masks=True)
+    source = _source(args, checkpoint, masks=True)
     source = with_mask_values(source, args.mask_values or (() if source.codes else _mask_values_of(checkpoint)))
     require_classes(source, cfg.get('label_names') or ())
-    result = mean_iou(model.to(device), checked(Pairs(source), len(names)), len(names), cfg['mean'], cfg['std'])
+    result = mean_iou(model.to(device), checked(pairs_of(source), len(names)), len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
         print(f'  {name:<16}{value:.2f} % IoU')
@@ -137,9 +152,8 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
 def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:
     """Those that it was trained with, where its recipe says so."""
     values: tuple[int, ...] = ()
-    with suppress(OSError, KeyError, TypeError, ValueError, yaml.YAMLError):
-        recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text('utf-8'))
-        values = tuple(map(int, recorded[MASK_VALUES]))
+    with suppress(TypeError, ValueError):
+        values = tuple(map(int, _recorded(checkpoint, MASK_VALUES)))
     if not values:
         return ()
     print(f'{checkpoint.name} was trained with --mask-values {joined(values)}: so these masks are read, too; of masks '
@@ -157,8 +171,10 @@ def probe_command(args: argparse.Namespace) -> int:
     results: dict[str, list[LayerQuality]] = {}
     with world(args.device) as place:
         for checkpoint in found:
-            size = args.size or default_size(checkpoint.pretrained_cfg.to_dict(), settings.crop)
-            train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable)
+            cfg = checkpoint.pretrained_cfg.to_dict()
+            size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
+            train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable,
+                                       crop=crop)
                            for data, split in ((args.data, args.split), (test_images, args.test_split)))
             if args.labels_per_class:
                 train = train.labelled(args.labels_per_class, settings.seed)

@@ -14,11 +14,11 @@ from ..places import expand, expand_path
 from ..training.cache import MAX_UNREADABLE
 from ..training.data import ImageSet
 from ..training.distributed import world
-from ..training.folders import split_folder
 from ..training.loop import SAVE_SECONDS
 from ..training.masks import MAX_CLASSES
 from ..training.runs import RunOptions, find_checkpoint
 from ..training.sources import dataset_title, load_images
+from ..training.splits import split_name
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
@@ -139,14 +139,19 @@ def metric_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def default_size(cfg: dict[str, Any], crop: int | None) -> int:
     """Side that images are scaled to before they are cropped."""
-    return round((crop or cfg['input_size'][-1]) / cfg['crop_pct'])
+    return round(default_crop(cfg, crop) / cfg['crop_pct'])
 
 
-def load_test_images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet | None:
+def default_crop(cfg: dict[str, Any], crop: int | None) -> int:
+    """Side of the crops."""
+    return crop or cfg['input_size'][-1]
+
+
+def load_test_images(args: argparse.Namespace, size: int, crop: int | None, labels: bool = True) -> ImageSet | None:
     """The images to measure on: those asked for, else the test split that lies beside the training split, if any."""
     data = test_data(args)
     return None if data is None else load_images(
-        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable, labels=labels)
+        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable, labels=labels, crop=crop)
 
 
 def test_data(args: argparse.Namespace) -> str | None:
@@ -155,7 +160,7 @@ def test_data(args: argparse.Namespace) -> str | None:
         return args.test
     folder = Path(args.data)
     if folder.is_dir():
-        ours, beside = (split_folder(folder, split) for split in (args.split, args.test_split))
+        ours, beside = (split_name(folder, split) for split in (args.split, args.test_split))
         return args.data if ours and beside and beside != ours else None  # without ours, all below is trained on
     # of a named set only beside its own training split: what another one shares with the test split is not known here
     return args.data if args.data.startswith('torch/') and args.split == 'train' else None

@@ -10,11 +10,12 @@ from ..places import expand
 from ..training.cache import Source, load
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
+from ..training.found import say_found
 from ..training.pretraining import Pretraining, pretrain
 from ..training.runs import RunOptions, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
-from ..training.sources import Pairs, dataset_name, find_source, load_images, with_mask_values
+from ..training.sources import dataset_name, find_source, load_images, pairs_of, with_mask_values
 from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,
@@ -23,6 +24,7 @@ from .options import (
     add_mask_values,
     add_run_options,
     add_test_options,
+    default_crop,
     default_size,
     load_test_images,
     metric_lines,
@@ -54,9 +56,9 @@ def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkp
     return source, f'{architecture}.{args.tag or tag}'
 
 
-def _train_images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet:
-    return load_images(args.data, args.split, size=args.size or size, root=args.root,
-                       max_unreadable=args.max_unreadable, labels=labels)
+def _train_images(args: argparse.Namespace, size: int, crop: int, labels: bool = True) -> ImageSet:
+    return load_images(args.data, args.split, size=size, root=args.root, max_unreadable=args.max_unreadable,
+                       labels=labels, crop=crop)
 
 
 def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
@@ -74,26 +76,33 @@ def pretrain_command(args: argparse.Namespace) -> int:
     settings = from_options(Pretraining, args)
     name = f'{args.model}.{args.tag or ("dae_" if settings.shortcuts else "dae_noskip_") + dataset_name(args.data)}'
     cfg = _configuration(args.model, None)
-    size = args.size or default_size(cfg, settings.crop)
+    size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
-        source = find_source(args.data, args.split, root=args.root, labels=False) if args.stream else None
-        images = ImageStream(source, size, args.max_unreadable) if source else _train_images(args, size, labels=False)
-        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size, labels=False))
+        images: ImageStream | ImageSet
+        if args.stream:
+            source = find_source(args.data, args.split, root=args.root, labels=False)
+            say_found(source, size, crop)
+            images = ImageStream(source, size, args.max_unreadable)
+        else:
+            images = _train_images(args, size, crop, labels=False)
+        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size, None, labels=False))
         return _report(checkpoint, options, f'next: scae finetune LABELLED_IMAGES --from {options.out}')
 
 
 def finetune_command(args: argparse.Namespace) -> int:
     settings = from_options(FineTuning, args)
     source, name = _start(args, None, f'{"dae_" * bool(args.source)}ft_{dataset_name(args.data)}')
-    size = args.size or default_size(_configuration(args.model, source), settings.crop)
+    cfg = _configuration(args.model, source)
+    size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
-        train = _train_images(args, size)
+        train = _train_images(args, size, crop)
         if args.labels_per_class:
             train = train.labelled(args.labels_per_class, settings.seed)
         validation = None
         if args.validation:
             validation, train = train.split(args.validation, settings.seed)
-        checkpoint = finetune(name, source, train, settings, options, load_test_images(args, size), validation)
+        test = load_test_images(args, size, crop)
+        checkpoint = finetune(name, source, train, settings, options, test, validation)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 
 
@@ -103,14 +112,15 @@ def segment_command(args: argparse.Namespace) -> int:
         raise ValueError('--init random takes nothing from --from; give --model instead')
     kind = 'autoencoder' if settings.init == 'autoencoder' else None
     source, name = _start(args, kind, f'{"dae_" * bool(args.source)}seg_{dataset_name(args.data)}')
-    size = default_size(_configuration(args.model, source), settings.crop)
+    cfg = _configuration(args.model, source)
+    size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
         def masked(data: str, split: str) -> Source:
             return with_mask_values(find_source(data, split, masks=True, root=args.root), args.mask_values)
 
-        train = load(masked(args.data, args.split), args.size or size, args.max_unreadable)
+        train = load(masked(args.data, args.split), size, args.max_unreadable, crop)
         test = test_data(args)
-        pairs = None if test is None else Pairs(masked(test, args.test_split))
+        pairs = None if test is None else pairs_of(masked(test, args.test_split))
         checkpoint = segment(name, source, train, settings, options, pairs)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 

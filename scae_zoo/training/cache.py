@@ -21,7 +21,9 @@ from tqdm import tqdm
 from ..images import ImageError, open_rgb, to_rgb
 from .cache_folder import ENVIRONMENT, cache_folder, one_at_a_time, read_entry, take_place, tidy
 from .data import ImageSet
+from .found import say_found
 from .masks import MaskCodes, open_pair, say_unsure
+from .origins import Origins
 from .run_folder import sync
 
 VERSION = 4
@@ -48,6 +50,9 @@ class Source:
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
         version: Changes when the data changes in place.
+        origins: Which files, or images of a data set that has a name, these are.
+        place: Where they are, and of which split, for people.
+        left_out: What else is there, for people.
         codes: What the masks' pixels hold, where it is not the number of their class.
     """
 
@@ -56,6 +61,9 @@ class Source:
     classes: tuple[str, ...]
     identity: str
     version: str = ''
+    origins: Origins | None = None
+    place: str = ''
+    left_out: str = ''
     codes: MaskCodes | None = None
 
     @property
@@ -64,7 +72,12 @@ class Source:
         return isinstance(self.samples, list) and all(sample.label is not None for sample in self.samples)
 
 
-def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABLE) -> ImageSet:
+def load(
+        source: Source,
+        size: int | None,
+        max_unreadable: float = MAX_UNREADABLE,
+        crop: int | None = None,
+) -> ImageSet:
     """The decoded images, from the cache or through it; safe when several processes ask at once.
 
     Args:
@@ -72,12 +85,14 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         size: Side in pixels of the square that each image is made: its shorter side is scaled to ``size``, then its
             middle is taken. None: images stay as they are, and must have one size.
         max_unreadable: Share of the files that may be unreadable; they are named and left out.
+        crop: Side in pixels of the crops that will be taken of them, to be said with what was found.
 
     Raises:
         ValueError: There is no image, too many are unreadable, the sizes differ, or the cache cannot be used.
     """
     key = hashlib.sha256(json.dumps([VERSION, source.identity, source.version, size]).encode()).hexdigest()[:24]
     folder = cache_folder() / key
+    say_found(source, size, crop, folder)
     entry = read_entry(folder)
     if entry is not None:
         _report_left_out(folder, entry.unreadable)
@@ -96,7 +111,7 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         entry = read_entry(folder)
         if entry is None:
             raise ValueError(f'{folder}: was removed while it was needed; run this again')
-    images, targets, unreadable, unsure = entry
+    images, targets, unreadable, left_out, unsure = entry
     check_unreadable(unreadable, len(images) + len(unreadable), max_unreadable)
     say_unsure(source.identity, unsure)
     classes = source.classes
@@ -111,6 +126,8 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         classes,
         f'{source.identity} {size or ""}'.strip(),
         mask_values=source.codes.values if source.codes and not source.codes.colours else (),
+        origins=source.origins.without(left_out) if source.origins else Origins.of_numbers(
+            source.identity, range(len(images))),
     )
 
 
@@ -127,13 +144,15 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
     partial.mkdir()  # others may read it, as far as the umask lets them
     labels: list[Any] = []
     unreadable: list[str] = []
+    left_out: list[int] = []
     shape: tuple[int, ...] | None = None
     has_masks, unsure = False, 0
     try:
         with (partial / 'images').open('wb') as images, (partial / 'masks').open('wb') as masks:
-            for sample, result in _decoded(source, size):
+            for number, (sample, result) in enumerate(_decoded(source, size)):
                 if isinstance(result, ImageError):
                     unreadable.append(str(result))
+                    left_out.append(number)
                     tqdm.write(f'left out: {result}', file=sys.stderr)
                     if source.total:
                         check_unreadable(unreadable, source.total, max_unreadable)
@@ -159,7 +178,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         if None not in labels:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
-        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unsure': unsure, 'unreadable': unreadable}
+        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unsure': unsure, 'unreadable': unreadable,
+                 'left_out': left_out}
         (partial / 'index.json').write_text(json.dumps(index))
         for file in partial.iterdir():
             sync(file)

@@ -25,12 +25,12 @@ from .data import ImageSet
 from .distributed import World, world
 from .extras import require_installed
 from .finetuning import FineTuning, finetune
-from .folders import split_folder
 from .pretraining import Pretraining, pretrain
 from .run_folder import STOPPED, TrainingError
 from .runs import RunOptions
 from .segmenting import Segmenting, segment
-from .sources import Pairs, dataset_name, dataset_title, few, find_source, only
+from .sources import Pairs, dataset_name, dataset_title, few, find_source, only, pairs_of
+from .splits import split_name
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24
@@ -100,7 +100,7 @@ class Experiment:
     @property
     def has_folders(self) -> bool:
         """Whether ``--data-dir`` has folders of images, which need not be the data set that the recipe is named for."""
-        return self.args.data_dir is not None and split_folder(self.args.data_dir, 'train') is not None
+        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train') is not None
 
     @property
     def dataset(self) -> str:
@@ -135,7 +135,7 @@ class Experiment:
     def pairs(self, split: str) -> Pairs:
         """The images of a split with their masks, each in its own size."""
         place, root = self._place(self.args.data)
-        return Pairs(self._tried(find_source(place, split, masks=True, root=root)))
+        return pairs_of(self._tried(find_source(place, split, masks=True, root=root)))
 
     def _tried(self, source: Source) -> Source:
         """The images, or a few of them for ``smoke``: of ten classes as many each as any recipe asks for."""

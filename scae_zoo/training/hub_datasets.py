@@ -24,6 +24,7 @@ class Rows(NamedTuple):
         classes: Their names, where they have some.
         are_texts: Whether these are the labels' own texts, in their order.
         version: Changes when the data, or what is taken of them, change.
+        parts: Which rows these are: of a split's name the first one and the one after the last.
     """
 
     split: str
@@ -33,6 +34,7 @@ class Rows(NamedTuple):
     classes: tuple[str, ...]
     are_texts: bool
     version: str
+    parts: Sequence[tuple[str, int, int]]
 
 
 def open_rows(name: str, splits: Sequence[str], root: Path, with_labels: bool) -> Rows:
@@ -47,7 +49,7 @@ def open_rows(name: str, splits: Sequence[str], root: Path, with_labels: bool) -
     Raises:
         Refused: There is no such split, or it is not clear which column is meant.
     """
-    from datasets import Image
+    from datasets import Image, ReadInstruction
 
     split, rows = _split(expand(name), splits, str(root))
     image = _image_column(rows.features)
@@ -62,7 +64,9 @@ def open_rows(name: str, splits: Sequence[str], root: Path, with_labels: bool) -
     labels, classes, are_texts = (None, (), False) if label is None else _labels(rows[label][:], rows.features[label])
     if label not in (None, 'label'):
         version = f' {label}'
-    return Rows(split, rows.select_columns(image), image, labels, classes, are_texts, f'{fingerprint}{version}')
+    lengths = {each: info.num_examples for each, info in rows.info.splits.items()}
+    parts = [(part.splitname, part.from_, part.to) for part in ReadInstruction.from_spec(split).to_absolute(lengths)]
+    return Rows(split, rows.select_columns(image), image, labels, classes, are_texts, f'{fingerprint}{version}', parts)
 
 
 def _split(name: str, splits: Sequence[str], root: str) -> tuple[str, Any]:

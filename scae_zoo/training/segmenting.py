@@ -95,7 +95,7 @@ def segment(
         if world.is_main:
             for _ in checked(test, len(train.classes)):
                 pass
-    with running(options, config) as run, tensorboard_writer(options) as writer:
+    with running(options, config, train, [test]) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
             write_scalars(writer, row)
             return {}

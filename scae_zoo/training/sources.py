@@ -16,9 +16,11 @@ from ..places import expand_path
 from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, decode, load
 from .data import ImageSet
 from .folders import folder_source
+from .found import say_found
 from .masks import MaskCodes, joined, say_unsure
 from .named_sources import PREFIXES, Passes, named_source
 from .named_sources import VOC_CLASSES as VOC_CLASSES
+from .origins import Origins
 from .tasks import IGNORED
 
 
@@ -31,6 +33,7 @@ def load_images(
         root: str | Path | None = None,
         max_unreadable: float = MAX_UNREADABLE,
         labels: bool = True,
+        crop: int | None = None,
 ) -> ImageSet:
     """The images of a folder or of a named data set, decoded once and then memory-mapped.
 
@@ -43,11 +46,12 @@ def load_images(
         root: Where a named data set lies or is downloaded to.
         max_unreadable: Share of the files that may be unreadable.
         labels: Whether labels are wanted. Else all images of a folder are taken, however its sub-folders are arranged.
+        crop: Side of the crops that will be taken of them, to be said with what was found.
 
     Raises:
         ValueError: There is no such data or it is faulty; the message names the file.
     """
-    return load(find_source(data, split, masks=masks, root=root, labels=labels), size, max_unreadable)
+    return load(find_source(data, split, masks=masks, root=root, labels=labels), size, max_unreadable, crop)
 
 
 def find_source(
@@ -84,6 +88,14 @@ class Pairs:
 
     source: Source
 
+    def __len__(self) -> int:
+        return self.source.total or 0
+
+    @property
+    def origins(self) -> Origins | None:
+        """Which files these are."""
+        return self.source.origins
+
     @property
     def identity(self) -> str:
         """The same for the same data, wherever it lies."""
@@ -99,6 +111,12 @@ class Pairs:
             unsure += found.unsure
             yield torch.from_numpy(found.pixels).permute(2, 0, 1), torch.from_numpy(found.mask)
         say_unsure(self.identity, unsure)
+
+
+def pairs_of(source: Source) -> Pairs:
+    """Its pairs, after it is said what was found."""
+    say_found(source)
+    return Pairs(source)
 
 
 def few(source: Source, n: int) -> Source:
@@ -119,7 +137,8 @@ def few(source: Source, n: int) -> Source:
     else:
         some = [i * len(source.samples) // n for i in range(n)]
     return replace(
-        source, samples=[source.samples[i] for i in some], total=n, identity=f'{source.identity}, {n} of them')
+        source, samples=[source.samples[i] for i in some], total=n, identity=f'{source.identity}, {n} of them',
+        origins=source.origins and source.origins.chosen(some))
 
 
 def only(source: Source, classes: Collection[str]) -> Source:
@@ -142,7 +161,10 @@ def only(source: Source, classes: Collection[str]) -> Source:
     samples = list(chosen()) if isinstance(source.samples, list) else Passes(chosen)
     total = len(samples) if isinstance(samples, list) else None
     digest = hashlib.sha256('\n'.join(kept).encode()).hexdigest()[:16]
-    return Source(samples, total, kept, f'{source.identity}, classes {digest}', source.version)
+    origins = source.origins and source.origins.chosen([
+        i for i, sample in enumerate(source.samples) if isinstance(sample.label, int) and sample.label in number])
+    return replace(source, samples=samples, total=total, classes=kept, identity=f'{source.identity}, classes {digest}',
+                   origins=origins)
 
 
 def with_mask_values(source: Source, values: Sequence[int]) -> Source:

@@ -17,6 +17,7 @@ from .augmentation import RandomCrop
 from .cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
 from .data import BaseBatches, Prepare, seed_of
 from .distributed import World
+from .origins import Origins
 from .run_folder import TrainingError
 from .settings import Optimization
 
@@ -39,6 +40,11 @@ class ImageStream:
 
     def __len__(self) -> int:
         return self.source.total or 0
+
+    @property
+    def origins(self) -> Origins | None:
+        """Which files these are."""
+        return self.source.origins
 
     @property
     def identity(self) -> str:

@@ -100,7 +100,7 @@ class Experiment:
     @property
     def has_folders(self) -> bool:
         """Whether ``--data-dir`` has folders of images, which need not be the data set that the recipe is named for."""
-        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train') is not None
+        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train', in_classes=False) is not None
 
     @property
     def dataset(self) -> str:

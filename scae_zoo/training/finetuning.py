@@ -145,7 +145,7 @@ def _hint(train: ImageSet) -> str:
     """What to give in place of a folder that has a single one, in which the classes may be."""
     within = Path(train.origins.place if train.origins else '', train.classes[0])
     classes = subfolders(within) if within.is_dir() else []
-    return f'; if its folders ({", ".join(classes[:5])}) are the classes, give {within}' if classes else ''
+    return f'; give {within}, which has the folders {", ".join(classes[:5])}, if that is meant' if classes else ''
 
 
 def create_classifier(

@@ -147,7 +147,7 @@ def _by_stem(folder: Path, left_out: LeftOut) -> dict[Path, Path]:
     """The images below a folder by their paths from there, without suffix."""
     found: dict[Path, Path] = {}
     names = image_files(folder, left_out)
-    require_no_splits_below(folder, names)
+    require_no_splits_below(folder, names, 'put the splits first, as in images/train and masks/train')
     for name in names:
         path = folder / name
         other = found.setdefault(Path(name).with_suffix(''), path)

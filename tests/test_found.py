@@ -139,6 +139,15 @@ def test_commands_say_it(data: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert line.startswith(f'found 3 images of 3 classes (cat, dog, eel) in {classes}/test, split test; scaled to 32')
 
 
+def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ('caf\udce9', 'two\nlines'):
+        save(tmp_path / name / '0.png', 0)
+    load_images(str(tmp_path), size=None)
+    line, = said(capsys)
+    assert r'(caf\udce9, two\nlines)' in line
+    assert '; cache ' in line
+
+
 def test_masks_are_counted(tmp_path: Path) -> None:
     save(tmp_path / 'images' / '0.png', 0)
     save_mask(tmp_path / 'masks' / '0.gif', 0)

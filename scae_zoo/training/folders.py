@@ -115,7 +115,7 @@ def _fault_of_classes(place: Place, label_of: Mapping[str, str], loose: list[str
 
 def _is_in_other_splits(place: Place, sub: str) -> bool:
     """Whether the other splits have a sub-folder of that name, too: then it is a class, such as train_station."""
-    return bool(place.split) and any(
+    return bool(place.split) and place.parts == ('',) and any(
         (place.folder.parent / other / sub).is_dir() for other in subfolders(place.folder.parent)
         if other != place.folder.name)
 

@@ -26,13 +26,14 @@ from engine import benchmark
 
 from scae_zoo.checkpoints import Checkpoint
 from scae_zoo.cli.options import whole_number
+from scae_zoo.places import expand, expand_path
 from scae_zoo.training.cache import load
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.experiment import BUDGETS, mean_and_std
 from scae_zoo.training.finetuning import FineTuning, finetune
-from scae_zoo.training.folders import split_folder
 from scae_zoo.training.runs import RunOptions, find_checkpoint
 from scae_zoo.training.sources import find_source
+from scae_zoo.training.splits import split_name
 
 RECIPE = Path(__file__).parents[1] / 'recipes' / 'cifar_classification.py'
 TARGETS = 94, 95, 96
@@ -60,14 +61,16 @@ def measure(
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--data', default='torch/cifar10', help='(default: %(default)s)')
-    parser.add_argument('--data-dir', type=Path, help='folder with train/ and test/, or where the named set lies')
+    parser.add_argument('--data', default='torch/cifar10', type=expand, help='(default: %(default)s)')
+    parser.add_argument('--data-dir', type=expand_path,
+                        help='folder with train/ and test/, or where the named set lies')
     parser.add_argument('--budget', choices=BUDGETS, default='gpu', help="the recipe's settings (default: gpu)")
     parser.add_argument('--passes', type=whole_number(1), nargs='+', default=[8, 16, 32], help='(default: 8 16 32)')
     parser.add_argument('--seeds', type=whole_number(0), nargs='+', default=[0], help='(default: 0)')
     parser.add_argument('--batch-size', type=int, help="(default: the recipe's)")
     parser.add_argument('--first-crop', type=int, help="(default: the recipe's)")
-    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', help='auto-encoder to start from')
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
+                        help='auto-encoder to start from')
     parser.add_argument('--compile', action='store_true', help='use torch.compile')
     parser.add_argument('--device', help='(default: the GPU if there is one)')
     return parser.parse_args()
@@ -78,7 +81,7 @@ def main() -> None:
     with benchmark(args.device) as where:
         given = {key: getattr(args, key) for key in ('batch_size', 'first_crop') if getattr(args, key) is not None}
         base: FineTuning = runpy.run_path(str(RECIPE))['FINETUNING'][args.budget].replace(**given)
-        in_folders = args.data_dir is not None and split_folder(args.data_dir, 'train') is not None
+        in_folders = args.data_dir is not None and split_name(args.data_dir, 'train') is not None
         place, root = (str(args.data_dir), None) if in_folders else (args.data, args.data_dir)
         train, test = (load(find_source(place, split, root=root), 32) for split in ('train', 'test'))
         if train.multi_label:

@@ -10,6 +10,7 @@ same network from random weights, trained in the same way. The paper has no such
 
 import argparse
 
+from scae_zoo.places import expand
 from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
@@ -26,7 +27,8 @@ FINETUNING = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', default=f'{ARCHITECTURE}.dae_cifar10',
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
+                        default=f'{ARCHITECTURE}.dae_cifar10',
                         help='auto-encoder: the folder of a run or a checkpoint, or a name (default: %(default)s)')
 
 

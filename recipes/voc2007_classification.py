@@ -9,6 +9,7 @@ ten random crops.
 
 import argparse
 
+from scae_zoo.places import expand
 from scae_zoo.training.comparison import Arm, chosen, compare
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.finetuning import FineTuning
@@ -31,7 +32,7 @@ FINETUNING = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--unlabelled', metavar='DATA', default='hfds/ILSVRC/imagenet-1k',
+    parser.add_argument('--unlabelled', metavar='DATA', type=expand, default='hfds/ILSVRC/imagenet-1k',
                         help='ImageNet: a folder by WordNet id, hfds/NAME or wds/NAME (default: %(default)s)')
 
 

@@ -200,7 +200,7 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
     A folder that has the name of another checkpoint than its manifest was renamed, and is refused; one that is not
     named ``scae_<architecture>.<tag>`` may hold any. The folder of a training run means the checkpoint that it made.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     if folder.name == ENCODER:
         folder = folder.parent
     if (folder / RUN).is_file():

@@ -19,6 +19,7 @@ from .checkpoint_folder import DECODER, ENCODER, Checkpoint, CheckpointError, op
 from .checkpoints import WEIGHTS
 from .decoder import ScaeDecoder
 from .models.scae import ScaeEncoder
+from .places import expand_path
 
 
 def stored_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -84,7 +85,7 @@ def write(
     Raises:
         CheckpointError: The disk is full or the folder cannot be written; nothing is left half-written.
     """
-    folder = Path(folder)
+    folder = expand_path(folder)
     with _replacing(folder) as partial:
         (partial / ENCODER).write_bytes(save(stored_tensors(encoder), {'format': 'pt'}))
         save_config_for_hf(encoder, str(partial / 'config.json'))
@@ -112,7 +113,7 @@ def copy(checkpoint: Checkpoint, root: str | Path) -> None:
     Raises:
         CheckpointError: The disk is full or the folder cannot be written.
     """
-    with _replacing(Path(root) / checkpoint.name) as partial:
+    with _replacing(expand_path(root) / checkpoint.name) as partial:
         for path in checkpoint.folder.iterdir():
             shutil.copyfile(path, partial / path.name)
 

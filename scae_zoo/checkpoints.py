@@ -135,7 +135,7 @@ def means_a_folder(text: str) -> bool:
     """Whether that is a path, not a name: a folder that happens to be called like a checkpoint is not meant."""
     if not text:
         return False
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     return os.sep in text or path.is_file() or any((path / file).is_file() for file in ('config.json', RUN))
 
 
@@ -234,7 +234,7 @@ def verified_overlay(
     checkpoint = None
     hub_alone = bool(overlay.get('hf_hub_id')) and not overlay.get('file')  # what the caller asks for
     if cfg.file and cfg.file != registered.get('file') and not hub_alone:
-        file, whose = Path(cfg.file), Path(cfg.file).stem
+        file, whose = Path(os.path.expanduser(cfg.file)), Path(cfg.file).stem
     elif cfg.hf_hub_id and (cfg.source == 'hf-hub' or cfg.hf_hub_id != registered.get('hf_hub_id')):
         whose, _, revision = cfg.hf_hub_id.partition('@')
         if cfg.hf_hub_filename in (None, ENCODER):

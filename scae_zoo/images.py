@@ -1,7 +1,7 @@
 """Photographs from and to files: any mode Pillow reads becomes RGB, and a picture is written whole or not at all."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -30,10 +30,17 @@ def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
 
 def open_upright(path: str | Path | BinaryIO) -> Image.Image:
     """The first frame of the image in a file, or in an open one, as it is stored but turned as its EXIF says."""
-    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
-    with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, Image.open(file) as image:
+    with opened(path) as image:
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
+    """The image in a file, or in an open one, before it is decoded."""
+    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
+    with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, Image.open(file) as image:
+        yield image
 
 
 @contextmanager
@@ -102,10 +109,9 @@ def save_png(picture: Image.Image, path: Path) -> None:
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.partial', delete=False) as file:
-            partial = Path(file.name)
+        partial = path.with_name(f'.{uuid.uuid4().hex}.partial')
+        with partial.open('xb') as file:  # not by tempfile, whose files nobody else may read
             picture.save(file, 'PNG')
-        partial.chmod(0o644)
         os.replace(partial, path)
         partial = None
     except OSError as error:

@@ -11,7 +11,7 @@ from PIL import Image
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
 from scae_zoo.reconstruction import reconstruct
-from scae_zoo.training.cache import open_mask
+from scae_zoo.training.masks import open_pair
 
 from .conftest import ARCHITECTURES, SHIPPED, randomize
 
@@ -81,7 +81,8 @@ def test_upright_tiff(tmp_path: Path, mode: str, compression: str, orientation: 
     image.save(tmp_path / 'image.tif', compression=compression, tiffinfo={0x0112: orientation})
     turned = np.rot90(RAMP, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
     if mode in ('L', 'P'):
-        assert open_mask(tmp_path / 'image.tif', turned.shape).shape == turned.shape
+        pixels, mask, _ = open_pair(tmp_path / 'image.tif', tmp_path / 'image.tif')
+        assert mask.shape == pixels.shape[:2] == turned.shape
     assert np.abs(open_rgb(tmp_path / 'image.tif')[:, :, 0].astype(int) - turned).max() <= 2
 
 

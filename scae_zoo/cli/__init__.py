@@ -1,12 +1,12 @@
 """The ``scae`` command."""
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from ..checkpoints import CheckpointError
+from ..console import end_output, open_streams
 from ..training.run_folder import STOPPED, TrainingError
 from . import measuring, pictures, training
 
@@ -33,16 +33,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, 1: some images failed, 2: nothing could be done, 130: stopped, 141: nobody reads the output any more.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
-        sys.stdout.reconfigure(errors='backslashreplace')  # a file's name may be of bytes that are no text
+    open_streams()
     try:
         try:
             return _run(argv)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # as `| head` leaves behind
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+        end_output()
         return 141
+    except OSError as error:  # of stdout, or of stderr, where nothing more can be said
+        end_output()
+        with suppress(OSError):
+            print(f'scae: error: what is printed cannot be written ({error.strerror}); make room, or print elsewhere',
+                  file=sys.stderr)
+        return 2
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -53,6 +58,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except (CheckpointError, TrainingError, ValueError, OSError) as error:  # such as a folder that may not be read
+        sys.stdout.flush()  # raises again where that is what cannot be written
         print(f'scae: error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,13 +1,17 @@
 """``scae evaluate`` and ``scae probe``: how good a network is, and what each of its layers knows."""
 
 import argparse
+import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
+from ..places import expand
 from ..segmentation import create_segmenter
 from ..training.cache import Source, load
 from ..training.data import ImageSet
@@ -21,18 +25,21 @@ from ..training.evaluation import (
     ten_crop_scores,
 )
 from ..training.finetuning import accuracies
+from ..training.masks import joined
 from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
-from ..training.segmenting import require_classes
+from ..training.segmenting import MASK_VALUES, checked, require_classes
 from ..training.settings import add_options, from_options
-from ..training.sources import Pairs, few, find_source, load_images
+from ..training.sources import few, find_source, load_images, pairs_of, with_mask_values
 from .options import (
     DATA_HELP,
     Command,
     add_data_options,
+    add_mask_values,
     add_run_options,
+    default_crop,
     default_size,
     load_autoencoder,
     test_data,
@@ -42,21 +49,35 @@ from .options import (
 
 def evaluate_command(args: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(args.name)
-    if args.crop and checkpoint.kind != 'autoencoder':
-        raise ValueError(f'--crop: for auto-encoders; {checkpoint.name} is a {checkpoint.kind}')
+    for option, given, kind in (('--crop', args.crop, 'autoencoder'), ('--mask-values', args.mask_values, 'segmenter')):
+        if given and checkpoint.kind != kind:
+            raise ValueError(f'{option}: for {kind.replace("autoe", "auto-e")}s; {checkpoint.name} is a '
+                             f'{checkpoint.kind}')
     with world(args.device) as place:
         {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier, 'segmenter': _evaluate_segmenter}[
             checkpoint.kind](args, checkpoint, place.device)
     return 0
 
 
-def _source(args: argparse.Namespace, masks: bool = False, labels: bool = True) -> Source:
+def _source(args: argparse.Namespace, checkpoint: Checkpoint, masks: bool = False, labels: bool = True) -> Source:
     source = find_source(args.data, args.split, masks=masks, root=args.root, labels=labels)
+    ours, learned = (f' {each} '.replace(',', ' ') for each in (source.identity, _recorded(checkpoint, 'data')))
+    if ours in learned:  # or a part of them
+        print(f'{checkpoint.name} was trained on these images ({source.identity}): this does not say how good it is on '
+              'others', file=sys.stderr)
     return few(source, args.limit) if args.limit else source
 
 
-def _images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet:
-    return load(_source(args, labels=labels), args.size or size, args.max_unreadable)
+def _recorded(checkpoint: Checkpoint, key: str) -> Any:
+    """What a checkpoint's recipe says; None where it does not."""
+    with suppress(OSError, KeyError, TypeError, ValueError, yaml.YAMLError):  # others may write what they like there
+        return yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text('utf-8'))[key]
+    return None
+
+
+def _images(args: argparse.Namespace, checkpoint: Checkpoint, size: int, crop: int | None,
+            labels: bool = True) -> ImageSet:
+    return load(_source(args, checkpoint, labels=labels), args.size or size, args.max_unreadable, crop)
 
 
 def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
@@ -67,7 +88,8 @@ def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
 def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
-    images = _images(args, default_size(cfg, args.crop), labels=False).images  # as training measured them
+    images = _images(args, checkpoint, default_size(cfg, args.crop), args.crop,
+                     labels=False).images  # as training measured them
     if args.crop:
         images = central_crop(images, args.crop)
     result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
@@ -87,7 +109,7 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     model = create_encoder(checkpoint.architecture, checkpoint).to(device)
     cfg = model.pretrained_cfg
     crop = cfg['input_size'][-1]
-    images = _images(args, default_size(cfg, None))
+    images = _images(args, checkpoint, default_size(cfg, None), crop)
     names = cfg.get('label_names') or (
         images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     fault = 'the images have no labels' if images.targets is None else f'what differs: {images.difference(names)}'
@@ -116,14 +138,27 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
     if args.size:
         raise ValueError('--size: a segmenter is measured on images of their own size')
-    source = _source(args, masks=True)
+    source = _source(args, checkpoint, masks=True)
+    source = with_mask_values(source, args.mask_values or (() if source.codes else _mask_values_of(checkpoint)))
     require_classes(source, cfg.get('label_names') or ())
-    result = mean_iou(model.to(device), Pairs(source), len(names), cfg['mean'], cfg['std'])
+    result = mean_iou(model.to(device), checked(pairs_of(source), len(names)), len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
         print(f'  {name:<16}{value:.2f} % IoU')
     print(f'  mean IoU  {result.miou:.2f} %, pixel accuracy {result.pixel_accuracy:.2f} %')
     _print_card(checkpoint, 'mean_iou', '{value:.2f} % over {images} images')
+
+
+def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """Those that it was trained with, where its recipe says so."""
+    values: tuple[int, ...] = ()
+    with suppress(TypeError, ValueError):
+        values = tuple(map(int, _recorded(checkpoint, MASK_VALUES)))
+    if not values:
+        return ()
+    print(f'{checkpoint.name} was trained with --mask-values {joined(values)}: so these masks are read, too; of masks '
+          'with other values give your own --mask-values', file=sys.stderr)
+    return values
 
 
 def probe_command(args: argparse.Namespace) -> int:
@@ -136,8 +171,10 @@ def probe_command(args: argparse.Namespace) -> int:
     results: dict[str, list[LayerQuality]] = {}
     with world(args.device) as place:
         for checkpoint in found:
-            size = args.size or default_size(checkpoint.pretrained_cfg.to_dict(), settings.crop)
-            train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable)
+            cfg = checkpoint.pretrained_cfg.to_dict()
+            size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
+            train, test = (load_images(data, split, size=size, root=args.root, max_unreadable=args.max_unreadable,
+                                       crop=crop)
                            for data, split in ((args.data, args.split), (test_images, args.test_split)))
             if args.labels_per_class:
                 train = train.labelled(args.labels_per_class, settings.seed)
@@ -158,10 +195,10 @@ def add_commands(command: Command) -> None:
         "An auto-encoder's denoising (PSNR, SSIM; labels are not looked at), a classifier's accuracy on central\n"
         "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
         'printed beside it.'))
-    sub.add_argument('name', metavar='NAME',
+    sub.add_argument('name', metavar='NAME', type=expand,
                      help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
                           'hf-hub:USER/REPOSITORY')
-    sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
+    sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
     sub.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
     sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
                      help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
@@ -170,18 +207,20 @@ def add_commands(command: Command) -> None:
                      help='measure an auto-encoder on the central CROP x CROP pixels, without the card beside it '
                           '(default: on whole images)')
     sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
+    add_mask_values(sub, 'those that the segmenter was trained with')
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)
 
     sub = command('probe', probe_command, (
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
         'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'))
-    sub.add_argument('names', metavar='NAME', nargs='+',
+    sub.add_argument('names', metavar='NAME', nargs='+', type=expand,
                      help='checkpoints of `scae list`, architectures, which mean their auto-encoders, folders of '
                           'checkpoints or runs, or hf-hub:USER/REPOSITORY')
-    sub.add_argument('--data', metavar='DATA', required=True, help=DATA_HELP)
+    sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
     sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
-    sub.add_argument('--test', metavar='DATA', help='images to measure on (default: the split of DATA beside SPLIT)')
+    sub.add_argument('--test', metavar='DATA', type=expand,
+                     help='images to measure on (default: the split of DATA beside SPLIT)')
     sub.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                      help='use only N images of each class, drawn by --seed (default: all)')

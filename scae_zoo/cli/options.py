@@ -10,13 +10,15 @@ from typing import Any, Protocol
 
 from ..autoencoder import Scae, create_autoencoder
 from ..checkpoints import Checkpoint
+from ..places import expand, expand_path
 from ..training.cache import MAX_UNREADABLE
 from ..training.data import ImageSet
 from ..training.distributed import world
-from ..training.folders import split_folder
 from ..training.loop import SAVE_SECONDS
+from ..training.masks import MAX_CLASSES
 from ..training.runs import RunOptions, find_checkpoint
 from ..training.sources import dataset_title, load_images
+from ..training.splits import split_name
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
@@ -59,7 +61,7 @@ def load_autoencoder(model: str) -> tuple[Scae, Checkpoint]:
 def add_data_options(parser: argparse.ArgumentParser) -> None:
     """How images are read."""
     group = parser.add_argument_group('images')
-    group.add_argument('--root', metavar='DIR', type=Path,
+    group.add_argument('--root', metavar='DIR', type=expand_path,
                        help='where a named data set lies or is downloaded to (default: in the cache)')
     group.add_argument('--size', type=whole_number(17),
                        help="scale images so that their shorter side has SIZE pixels, and take the middle square "
@@ -69,9 +71,26 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
                             'segmenter is measured on (default: %(default)s)')
 
 
+def mask_values(text: str) -> tuple[int, ...]:
+    """An argument type: the values of masks, in the order of their classes."""
+    values = re.split(r'\s*,\s*', text.strip())
+    if not all(value.isdecimal() and int(value) < 2 ** 16 for value in values):
+        raise argparse.ArgumentTypeError(f'{text!r} are no values of masks: whole numbers up to 65535, such as 0,170')
+    numbers = tuple(map(int, values))
+    if len(set(numbers)) < len(numbers) or not 2 <= len(numbers) <= MAX_CLASSES:
+        raise argparse.ArgumentTypeError(f'{text!r} must be from 2 to {MAX_CLASSES} values, no one twice')
+    return numbers
+
+
+def add_mask_values(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument('--mask-values', metavar='VALUE,VALUE,...', type=mask_values, default=(), help=(
+        "values of the masks' pixels, in the order of the classes, such as 0,170: the first one is class 0; 255 is not "
+        f'counted, unless it is one of them (default: {default})'))
+
+
 def add_test_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('measuring')
-    group.add_argument('--test', metavar='DATA', help=(
+    group.add_argument('--test', metavar='DATA', type=expand, help=(
         'images that the result is measured on (default: the split beside the training split, if any)'))
     group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
 
@@ -86,7 +105,7 @@ def tag(text: str) -> str:
 def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -> None:
     """How a run is done, none of which changes its result."""
     group = parser.add_argument_group('run')
-    group.add_argument('-o', '--out', metavar='DIR', type=Path,
+    group.add_argument('-o', '--out', metavar='DIR', type=expand_path,
                        help='folder of the run; a run that was stopped goes on with the same command '
                             '(default: runs/ and the name of the checkpoint)')
     group.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
@@ -120,23 +139,28 @@ def metric_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def default_size(cfg: dict[str, Any], crop: int | None) -> int:
     """Side that images are scaled to before they are cropped."""
-    return round((crop or cfg['input_size'][-1]) / cfg['crop_pct'])
+    return round(default_crop(cfg, crop) / cfg['crop_pct'])
 
 
-def load_test_images(args: argparse.Namespace, size: int, labels: bool = True) -> ImageSet | None:
+def default_crop(cfg: dict[str, Any], crop: int | None) -> int:
+    """Side of the crops."""
+    return crop or cfg['input_size'][-1]
+
+
+def load_test_images(args: argparse.Namespace, size: int, crop: int | None, labels: bool = True) -> ImageSet | None:
     """The images to measure on: those asked for, else the test split that lies beside the training split, if any."""
     data = test_data(args)
     return None if data is None else load_images(
-        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable, labels=labels)
+        data, args.test_split, size=size, root=args.root, max_unreadable=args.max_unreadable, labels=labels, crop=crop)
 
 
 def test_data(args: argparse.Namespace) -> str | None:
     """The folder or name of the images to measure on, None where there are none."""
     if args.test:
         return args.test
-    folder = Path(args.data).expanduser()
+    folder = Path(args.data)
     if folder.is_dir():
-        ours, beside = (split_folder(folder, split) for split in (args.split, args.test_split))
+        ours, beside = (split_name(folder, split) for split in (args.split, args.test_split))
         return args.data if ours and beside and beside != ours else None  # without ours, all below is trained on
     # of a named set only beside its own training split: what another one shares with the test split is not known here
     return args.data if args.data.startswith('torch/') and args.split == 'train' else None

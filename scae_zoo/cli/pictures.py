@@ -14,6 +14,7 @@ from ..checkpoints import Checkpoint, CheckpointError
 from ..corruption import parse_corruption
 from ..images import ImageError, open_rgb, save_png, side_by_side
 from ..models.scae import ARCHITECTURES
+from ..places import expand, expand_path
 from ..reconstruction import reconstruct
 from ..segmentation import ScaeSegmenter, create_segmenter
 from ..training.data import denormalize, normalize
@@ -166,24 +167,24 @@ def add_commands(command: Command) -> None:
     command('list', list_command, 'List the checkpoints that can be loaded, and what was measured on them.')
 
     sub = command('info', info_command, "Show a model's layers, size, files, recipe and measured figures.")
-    sub.add_argument('name', metavar='NAME',
+    sub.add_argument('name', metavar='NAME', type=expand,
                      help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
                           'hf-hub:USER/REPOSITORY')
 
     sub = command('reconstruct', reconstruct_command,
                   'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
                   'With --noise none they are reconstructed as they are, and the reconstructions are written alone.')
-    sub.add_argument('images', metavar='IMAGE', type=Path, nargs='+', help='image files of any size and mode')
-    sub.add_argument('--model', default=DEMO_MODEL, help=
+    sub.add_argument('images', metavar='IMAGE', type=expand_path, nargs='+', help='image files of any size and mode')
+    sub.add_argument('--model', default=DEMO_MODEL, type=expand, help=
                      'auto-encoder: a checkpoint, an architecture, a folder or hf-hub:USER/REPOSITORY '
                      '(default: %(default)s)')
     sub.add_argument('--noise', default='gaussian:25',
                      help='gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, '
                           'side of a block in pixels); none: the images are noisy already (default: %(default)s)')
-    sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('.'),
+    sub.add_argument('-o', '--output', metavar='DIR', type=expand_path, default=Path('.'),
                      help='folder for the pictures, made if need be (default: this one)')
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
 
     sub = command('demo', demo_command, 'Denoise a real photograph with a pretrained auto-encoder; needs no network.')
-    sub.add_argument('-o', '--output', metavar='DIR', type=Path, default=Path('scae_demo'),
+    sub.add_argument('-o', '--output', metavar='DIR', type=expand_path, default=Path('scae_demo'),
                      help='folder for the picture (default: %(default)s)')

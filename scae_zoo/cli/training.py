@@ -6,20 +6,25 @@ from typing import Any
 from ..autoencoder import create_encoder
 from ..checkpoints import Checkpoint
 from ..models.scae import ARCHITECTURES
+from ..places import expand
+from ..training.cache import Source, load
 from ..training.data import ImageSet
 from ..training.finetuning import FineTuning, finetune
+from ..training.found import say_found
 from ..training.pretraining import Pretraining, pretrain
 from ..training.runs import RunOptions, find_start
 from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
-from ..training.sources import Pairs, dataset_name, find_source, load_images
+from ..training.sources import dataset_name, find_source, load_images, pairs_of, with_mask_values
 from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,
     Command,
     add_data_options,
+    add_mask_values,
     add_run_options,
     add_test_options,
+    default_crop,
     default_size,
     load_test_images,
     metric_lines,
@@ -51,9 +56,9 @@ def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkp
     return source, f'{architecture}.{args.tag or tag}'
 
 
-def _train_images(args: argparse.Namespace, size: int, masks: bool = False, labels: bool = True) -> ImageSet:
-    return load_images(args.data, args.split, size=args.size or size, masks=masks, root=args.root,
-                       max_unreadable=args.max_unreadable, labels=labels)
+def _train_images(args: argparse.Namespace, size: int, crop: int, labels: bool = True) -> ImageSet:
+    return load_images(args.data, args.split, size=size, root=args.root, max_unreadable=args.max_unreadable,
+                       labels=labels, crop=crop)
 
 
 def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
@@ -71,26 +76,33 @@ def pretrain_command(args: argparse.Namespace) -> int:
     settings = from_options(Pretraining, args)
     name = f'{args.model}.{args.tag or ("dae_" if settings.shortcuts else "dae_noskip_") + dataset_name(args.data)}'
     cfg = _configuration(args.model, None)
-    size = args.size or default_size(cfg, settings.crop)
+    size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
-        source = find_source(args.data, args.split, root=args.root, labels=False) if args.stream else None
-        images = ImageStream(source, size, args.max_unreadable) if source else _train_images(args, size, labels=False)
-        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size, labels=False))
+        images: ImageStream | ImageSet
+        if args.stream:
+            source = find_source(args.data, args.split, root=args.root, labels=False)
+            say_found(source, size, crop)
+            images = ImageStream(source, size, args.max_unreadable)
+        else:
+            images = _train_images(args, size, crop, labels=False)
+        checkpoint = pretrain(name, images, settings, options, load_test_images(args, size, None, labels=False))
         return _report(checkpoint, options, f'next: scae finetune LABELLED_IMAGES --from {options.out}')
 
 
 def finetune_command(args: argparse.Namespace) -> int:
     settings = from_options(FineTuning, args)
     source, name = _start(args, None, f'{"dae_" * bool(args.source)}ft_{dataset_name(args.data)}')
-    size = args.size or default_size(_configuration(args.model, source), settings.crop)
+    cfg = _configuration(args.model, source)
+    size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
-        train = _train_images(args, size)
+        train = _train_images(args, size, crop)
         if args.labels_per_class:
             train = train.labelled(args.labels_per_class, settings.seed)
         validation = None
         if args.validation:
             validation, train = train.split(args.validation, settings.seed)
-        checkpoint = finetune(name, source, train, settings, options, load_test_images(args, size), validation)
+        test = load_test_images(args, size, crop)
+        checkpoint = finetune(name, source, train, settings, options, test, validation)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 
 
@@ -100,11 +112,15 @@ def segment_command(args: argparse.Namespace) -> int:
         raise ValueError('--init random takes nothing from --from; give --model instead')
     kind = 'autoencoder' if settings.init == 'autoencoder' else None
     source, name = _start(args, kind, f'{"dae_" * bool(args.source)}seg_{dataset_name(args.data)}')
-    size = default_size(_configuration(args.model, source), settings.crop)
+    cfg = _configuration(args.model, source)
+    size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
-        train = _train_images(args, size, masks=True)
+        def masked(data: str, split: str) -> Source:
+            return with_mask_values(find_source(data, split, masks=True, root=args.root), args.mask_values)
+
+        train = load(masked(args.data, args.split), size, args.max_unreadable, crop)
         test = test_data(args)
-        pairs = None if test is None else Pairs(find_source(test, args.test_split, masks=True, root=args.root))
+        pairs = None if test is None else pairs_of(masked(test, args.test_split))
         checkpoint = segment(name, source, train, settings, options, pairs)
         return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
 
@@ -115,7 +131,7 @@ def add_commands(command: Command) -> None:
         'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
         'decoder, that the other commands take with --from. Stopped or killed, it goes on with the same command.\n'
         'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...'))
-    sub.add_argument('data', metavar='DATA', help=f'{DATA_HELP}; labels are not looked at')
+    sub.add_argument('data', metavar='DATA', type=expand, help=f'{DATA_HELP}; labels are not looked at')
     sub.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
                      help='architecture (default: %(default)s)')
     sub.add_argument('--stream', action='store_true',
@@ -127,7 +143,7 @@ def add_commands(command: Command) -> None:
         'Train a classifier from a pre-trained encoder.\n\n'
         'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
         '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.'))
-    sub.add_argument('data', metavar='DATA', help=DATA_HELP)
+    sub.add_argument('data', metavar='DATA', type=expand, help=DATA_HELP)
     _add_source_options(sub)
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                      help='use only N images of each class, drawn by --seed (default: all)')
@@ -139,14 +155,17 @@ def add_commands(command: Command) -> None:
     sub = command('segment', segment_command, (
         'Train a segmenter from a pre-trained auto-encoder.\n\n'
         'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
-        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line.'))
-    sub.add_argument('data', metavar='DATA', help='a folder with images/ and masks/, or torch/voc2012')
+        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line. Of masks that have other\n'
+        'values, --mask-values says which is which class; of masks in colours classes.txt does, with a line\n'
+        '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.'))
+    sub.add_argument('data', metavar='DATA', type=expand, help='a folder with images/ and masks/, or torch/voc2012')
     _add_source_options(sub)
+    add_mask_values(sub, 'they are 0, 1, 2, ... already')
     _add_options(sub, Segmenting())
 
 
 def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT',
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
                         help='what to start from: the folder of a run or a checkpoint, a name of `scae list`, or '
                              'hf-hub:USER/REPOSITORY; an architecture alone means its auto-encoder')
     parser.add_argument('--model', choices=sorted(ARCHITECTURES),

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import mmap
-import os
 import shutil
 import sys
-import tempfile
+import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,16 +15,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from ..images import ImageError, faults_named, open_rgb, open_upright, to_rgb
+from ..images import ImageError, open_rgb, to_rgb
+from .cache_folder import ENVIRONMENT, cache_folder, one_at_a_time, read_entry, take_place, tidy
 from .data import ImageSet
+from .found import say_found
+from .masks import MaskCodes, open_pair, say_unsure
+from .origins import Origins
 from .run_folder import sync
 
-VERSION = 3
-ENVIRONMENT = 'SCAE_ZOO_CACHE'
+VERSION = 4
 MAX_UNREADABLE = 0.01
 
 
@@ -50,6 +50,10 @@ class Source:
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
         version: Changes when the data changes in place.
+        origins: Which files, or images of a data set that has a name, these are.
+        place: Where they are, and of which split, for people.
+        left_out: What else is there, for people.
+        codes: What the masks' pixels hold, where it is not the number of their class.
     """
 
     samples: Iterable[Sample]
@@ -57,6 +61,10 @@ class Source:
     classes: tuple[str, ...]
     identity: str
     version: str = ''
+    origins: Origins | None = None
+    place: str = ''
+    left_out: str = ''
+    codes: MaskCodes | None = None
 
     @property
     def labelled(self) -> bool:
@@ -64,13 +72,12 @@ class Source:
         return isinstance(self.samples, list) and all(sample.label is not None for sample in self.samples)
 
 
-def cache_folder() -> Path:
-    """``$SCAE_ZOO_CACHE``, or ``scae_zoo`` in the user's cache folder."""
-    own = os.environ.get(ENVIRONMENT)
-    return Path(own) if own else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'scae_zoo'
-
-
-def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABLE) -> ImageSet:
+def load(
+        source: Source,
+        size: int | None,
+        max_unreadable: float = MAX_UNREADABLE,
+        crop: int | None = None,
+) -> ImageSet:
     """The decoded images, from the cache or through it; safe when several processes ask at once.
 
     Args:
@@ -78,34 +85,35 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         size: Side in pixels of the square that each image is made: its shorter side is scaled to ``size``, then its
             middle is taken. None: images stay as they are, and must have one size.
         max_unreadable: Share of the files that may be unreadable; they are named and left out.
+        crop: Side in pixels of the crops that will be taken of them, to be said with what was found.
 
     Raises:
-        ValueError: There is no image, too many are unreadable, or the sizes differ.
+        ValueError: There is no image, too many are unreadable, the sizes differ, or the cache cannot be used.
     """
     key = hashlib.sha256(json.dumps([VERSION, source.identity, source.version, size]).encode()).hexdigest()[:24]
     folder = cache_folder() / key
-    try:
-        if (folder / 'index.json').is_file():
-            _report_left_out(folder)
-        else:
+    say_found(source, size, crop, folder)
+    entry = read_entry(folder)
+    if entry is not None:
+        _report_left_out(folder, entry.unreadable)
+    else:
+        try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_suffix('.lock')):
-                for left in folder.parent.glob(f'.{key}.*'):  # by a process that was killed while it built
-                    shutil.rmtree(left, ignore_errors=True)
+            with one_at_a_time(folder.with_suffix('.lock')) as alone:
+                if alone:
+                    tidy(folder)
                 if not (folder / 'index.json').is_file():  # another process may have built it meanwhile
                     _build(source, size, max_unreadable, folder)
-    except OSError as error:
-        raise ValueError(
-            f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
-            f'in ${ENVIRONMENT}') from None
-    index = json.loads((folder / 'index.json').read_text())
-    check_unreadable(index['unreadable'], index['shape'][0] + len(index['unreadable']), max_unreadable)
-    images = _mapped(folder / 'images', index['shape'])
-    targets: np.ndarray | None = None
-    if index['masks']:
-        targets = _mapped(folder / 'masks', index['shape'][:3])
-    elif (folder / 'labels.npy').is_file():
-        targets = np.load(folder / 'labels.npy', allow_pickle=False)
+        except OSError as error:
+            raise ValueError(
+                f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
+                f'in ${ENVIRONMENT}') from None
+        entry = read_entry(folder)
+        if entry is None:
+            raise ValueError(f'{folder}: was removed while it was needed; run this again')
+    images, targets, unreadable, left_out, unsure = entry
+    check_unreadable(unreadable, len(images) + len(unreadable), max_unreadable)
+    say_unsure(source.identity, unsure)
     classes = source.classes
     if targets is not None and targets.ndim == 1:
         highest = int(targets.max())
@@ -117,23 +125,14 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         None if targets is None else torch.from_numpy(targets),
         classes,
         f'{source.identity} {size or ""}'.strip(),
+        mask_values=source.codes.values if source.codes and not source.codes.colours else (),
+        origins=source.origins.without(left_out) if source.origins else Origins.of_numbers(
+            source.identity, range(len(images))),
     )
 
 
-def _mapped(path: Path, shape: Sequence[int]) -> np.ndarray:
-    """A file's bytes. torch wants them writable; changes would stay in memory. NumPy's own way of that (mode 'c') is
-    refused by Linux where the file is larger than the memory, as if all of it were going to be changed."""
-    if sys.platform != 'linux':
-        return np.memmap(path, np.uint8, 'c', shape=tuple(shape))
-    with path.open('rb') as file:
-        flags = mmap.MAP_PRIVATE | getattr(mmap, 'MAP_NORESERVE', 0x4000)  # Python 3.13 knows it
-        mapped = mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-    return np.frombuffer(mapped, np.uint8).reshape(tuple(shape))
-
-
-def _report_left_out(folder: Path) -> None:
+def _report_left_out(folder: Path, unreadable: Sequence[str]) -> None:
     """Say what an earlier process could not read: the reason may be gone."""
-    unreadable = json.loads((folder / 'index.json').read_text())['unreadable']
     if unreadable:
         more = f'; {len(unreadable)} such files' if len(unreadable) > 1 else ''
         print(f'left out: {unreadable[0]}{more}; to try again, remove {folder}', file=sys.stderr)
@@ -141,21 +140,25 @@ def _report_left_out(folder: Path) -> None:
 
 def _build(source: Source, size: int | None, max_unreadable: float, folder: Path) -> None:
     """Decode everything into a folder that takes its name only when it is whole."""
-    partial = Path(tempfile.mkdtemp(prefix=f'.{folder.name}.', dir=folder.parent))
+    partial = folder.parent / f'.{folder.name}.{uuid.uuid4().hex}'
+    partial.mkdir()  # others may read it, as far as the umask lets them
     labels: list[Any] = []
     unreadable: list[str] = []
+    left_out: list[int] = []
     shape: tuple[int, ...] | None = None
-    has_masks = False
+    has_masks, unsure = False, 0
     try:
         with (partial / 'images').open('wb') as images, (partial / 'masks').open('wb') as masks:
-            for sample, result in _decoded(source, size):
+            for number, (sample, result) in enumerate(_decoded(source, size)):
                 if isinstance(result, ImageError):
                     unreadable.append(str(result))
+                    left_out.append(number)
                     tqdm.write(f'left out: {result}', file=sys.stderr)
                     if source.total:
                         check_unreadable(unreadable, source.total, max_unreadable)
                     continue
-                pixels, mask = result
+                pixels, mask, doubt = result
+                unsure += doubt
                 if shape is None:
                     shape, first = pixels.shape, sample.name
                 if pixels.shape != shape:
@@ -175,12 +178,12 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         if None not in labels:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
-        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unreadable': unreadable}
+        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unsure': unsure, 'unreadable': unreadable,
+                 'left_out': left_out}
         (partial / 'index.json').write_text(json.dumps(index))
         for file in partial.iterdir():
             sync(file)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        take_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -193,7 +196,13 @@ def check_unreadable(unreadable: list[str], total: int, share: float) -> None:
             'them, or raise --max-unreadable')
 
 
-Decoded = tuple[np.ndarray, np.ndarray | None]
+class Decoded(NamedTuple):
+    """An image's pixels, H x W x 3 uint8, its mask, H x W uint8, and whether it is unknown which way up that was
+    drawn."""
+
+    pixels: np.ndarray
+    mask: np.ndarray | None = None
+    unsure: bool = False
 
 
 def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded | ImageError]]:
@@ -202,7 +211,7 @@ def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded
     with ThreadPoolExecutor() as pool, tqdm(
             total=source.total, desc='decoding', unit=' images', disable=None, mininterval=1) as progress:
         for sample in _samples(source):
-            waiting.append((sample, pool.submit(decode, sample, size)))
+            waiting.append((sample, pool.submit(decode, sample, size, codes=source.codes)))
             if len(waiting) > 64:
                 progress.update()
                 first, future = waiting.popleft()
@@ -219,13 +228,22 @@ def _samples(source: Source) -> Iterator[Sample]:
         raise ValueError(f'{source.identity}: cannot be read ({error})') from None
 
 
-def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | ImageError:
-    """An image's pixels, H x W x 3 uint8, and its mask, H x W uint8; or what is wrong with it.
+def decode(
+        sample: Sample,
+        size: int | None,
+        longest: float = 1.,
+        codes: MaskCodes | None = None,
+) -> Decoded | ImageError:
+    """An image with its mask, where it has one; or what is wrong with it.
 
     Args:
         sample: The image.
         size: What its shorter side is scaled to, in pixels; None: it stays as it is.
         longest: How many times longer the other side may be; of one that is longer still, the middle is taken.
+        codes: What the mask's pixels hold, where it is not the number of their class.
+
+    Raises:
+        ValueError: The mask's pixels are no class indices.
     """
     image: Any = sample.image
     try:
@@ -233,33 +251,18 @@ def decode(sample: Sample, size: int | None, longest: float = 1.) -> Decoded | I
             image = image()
         if isinstance(image, bytes):
             image = BytesIO(image)
-        pixels = to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image)
-        mask = None if sample.mask is None else open_mask(sample.mask, pixels.shape[:2])
+        if sample.mask is not None:
+            found = Decoded(*open_pair(image, sample.mask, codes))
+        else:
+            found = Decoded(to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image))
     except ImageError as error:
         return ImageError(str(error).replace(str(image), sample.name))
     except OSError as error:  # of what gives the image; files' own are ImageErrors
         return ImageError(f'{sample.name}: cannot be read ({error})')
-    if size is not None:
-        pixels = _scaled(pixels, size, longest, Image.Resampling.BICUBIC)
-        mask = None if mask is None else _scaled(mask, size, longest, Image.Resampling.NEAREST)
-    return pixels, mask
-
-
-def open_mask(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask's class indices, H x W uint8 (255: not counted), from a palette or grey image of the image's shape.
-
-    Raises:
-        ImageError: It cannot be read, has colours, or another size than its image.
-    """
-    with faults_named(path):
-        image = open_upright(path)
-        if image.mode not in ('L', 'P', '1'):
-            raise ImageError(f'{path}: is a {image.mode} image; a mask has one class index a pixel (grey or palette)')
-        mask = np.array(image)
-    if mask.shape != tuple(shape):
-        raise ImageError(
-            f'{path}: has {mask.shape[1]}x{mask.shape[0]} pixels, its image {shape[1]}x{shape[0]}; they must agree')
-    return mask.astype(np.uint8)
+    if size is None:
+        return found
+    mask = None if found.mask is None else _scaled(found.mask, size, longest, Image.Resampling.NEAREST)
+    return found._replace(pixels=_scaled(found.pixels, size, longest, Image.Resampling.BICUBIC), mask=mask)
 
 
 def _scaled(pixels: np.ndarray, size: int, longest: float, resampling: Image.Resampling) -> np.ndarray:

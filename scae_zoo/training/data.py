@@ -12,6 +12,7 @@ import torch
 from ..corruption import per_channel
 from .augmentation import RandomCrop
 from .distributed import World
+from .origins import Origins
 from .settings import Optimization
 
 Prepare = Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, torch.Tensor]]
@@ -28,6 +29,8 @@ class ImageSet:
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
         description: What a card calls them, where "N labelled images" is not the truth.
+        mask_values: The masks' values that stood for the classes, where they were given (``--mask-values``).
+        origins: Which files these are, where that is known.
     """
 
     images: torch.Tensor
@@ -35,6 +38,8 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     identity: str = ''
     description: str = ''
+    mask_values: tuple[int, ...] = ()
+    origins: Origins | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -55,7 +60,8 @@ class ImageSet:
     def subset(self, index: torch.Tensor, name: str) -> 'ImageSet':
         """The images of an index, copied; ``name`` says which they are."""
         targets = None if self.targets is None else self.targets[index]
-        return replace(self, images=self.images[index], targets=targets, identity=f'{self.identity} {name}')
+        return replace(self, images=self.images[index], targets=targets, identity=f'{self.identity} {name}',
+                       origins=self.origins and self.origins.chosen(index))
 
     def labelled(self, n: int, seed: int) -> 'ImageSet':
         """``n`` images of each class, drawn by ``seed``; see ``per_class``."""

@@ -18,17 +18,19 @@ from timm.data import ImageNetInfo
 
 from ..checkpoint_writing import copy, update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
+from ..console import end_output, open_streams
+from ..places import expand, expand_path
 from .cache import Source, load
 from .data import ImageSet
 from .distributed import World, world
 from .extras import require_installed
 from .finetuning import FineTuning, finetune
-from .folders import split_folder
 from .pretraining import Pretraining, pretrain
 from .run_folder import STOPPED, TrainingError
 from .runs import RunOptions
 from .segmenting import Segmenting, segment
-from .sources import Pairs, dataset_name, dataset_title, few, find_source, only
+from .sources import Pairs, dataset_name, dataset_title, few, find_source, only, pairs_of
+from .splits import split_name
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24
@@ -98,7 +100,7 @@ class Experiment:
     @property
     def has_folders(self) -> bool:
         """Whether ``--data-dir`` has folders of images, which need not be the data set that the recipe is named for."""
-        return self.args.data_dir is not None and split_folder(self.args.data_dir, 'train') is not None
+        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train') is not None
 
     @property
     def dataset(self) -> str:
@@ -133,7 +135,7 @@ class Experiment:
     def pairs(self, split: str) -> Pairs:
         """The images of a split with their masks, each in its own size."""
         place, root = self._place(self.args.data)
-        return Pairs(self._tried(find_source(place, split, masks=True, root=root)))
+        return pairs_of(self._tried(find_source(place, split, masks=True, root=root)))
 
     def _tried(self, source: Source) -> Source:
         """The images, or a few of them for ``smoke``: of ten classes as many each as any recipe asks for."""
@@ -232,11 +234,12 @@ def experiment(
         any_data: Whether its checkpoints are named for the data that it is given, not for ``data`` alone.
         options: Adds the recipe's own options.
     """
+    open_streams()
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
-    parser.add_argument('--data', default=data, help="data set's name (default: %(default)s)")
-    parser.add_argument('--data-dir', metavar='DIR', type=Path, help=(
+    parser.add_argument('--data', default=data, type=expand, help="data set's name (default: %(default)s)")
+    parser.add_argument('--data-dir', metavar='DIR', type=expand_path, help=(
         'folder with train/ and test/ sub-folders of images, or where the named data set lies '
         '(default: the named data set is downloaded)'))
     parser.add_argument('--budget', choices=BUDGETS, default='gpu' if torch.cuda.is_available() else 'cpu',
@@ -247,7 +250,7 @@ def experiment(
         parser.add_argument('--rows', nargs='+', metavar='ROW', help=(
             'rows of the table to make, by the names of their runs, such as no-pre-training (default: all); several '
             'processes can share the work so, in one --out'))
-    parser.add_argument('--out', metavar='DIR', type=Path, help=f'(default: runs/{name}/BUDGET)')
+    parser.add_argument('--out', metavar='DIR', type=expand_path, help=f'(default: runs/{name}/BUDGET)')
     parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
     parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')
     if ships:
@@ -274,7 +277,9 @@ def experiment(
                 given = args.data_dir if e.has_folders else args.data
                 raise ValueError(f'--ship: {given} is not {named}, whose name the checkpoints have')
             yield e
+            sys.stdout.flush()
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
+        end_output()
         raise SystemExit(f'{name}: error: {error}') from None
     except KeyboardInterrupt:
         print(f'{name}: {STOPPED}', file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from .evaluation import (
     ten_crop_scores,
 )
 from .extras import require_installed
+from .image_files import subfolders
 from .loop import fit
 from .precision import autocast
 from .runs import (
@@ -90,7 +92,7 @@ def finetune(
     if train.targets is None or not train.classes:
         raise ValueError('fine-tuning needs labels: a sub-folder a class, or a labels.csv')
     if len(train.classes) < 2 and not train.multi_label:
-        raise ValueError(f'there is one class only, {train.classes[0]}; fine-tuning needs two or more')
+        raise ValueError(f'there is one class only, {train.classes[0]}; fine-tuning needs two or more{_hint(train)}')
     for measured in (test, validation):
         if measured is not None:
             measured.require_classes(train.classes)
@@ -110,7 +112,7 @@ def finetune(
                           settings.first_crop, settings.epochs)
     batches = Batches(train, settings, random_crop, _Prepare(settings, cfg, train), world)
     config = configuration(name, train, settings, world, source, test)
-    with running(options, config) as run, tensorboard_writer(options) as writer:
+    with running(options, config, train, [test, validation]) as run, tensorboard_writer(options) as writer:
         # at most 20 times, and a tenth of the training's time: an image is measured in a third of the time of a step
         every = ceil(max(settings.epochs / 20, 10 / 3 * len(validation or ()) / len(train)))
 
@@ -137,6 +139,13 @@ def finetune(
                        summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),
                        metrics=metrics, figures=figures)
     return open_folder(options.out / name)
+
+
+def _hint(train: ImageSet) -> str:
+    """What to give in place of a folder that has a single one, in which the classes may be."""
+    within = Path(train.origins.place if train.origins else '', train.classes[0])
+    classes = subfolders(within) if within.is_dir() else []
+    return f'; if its folders ({", ".join(classes[:5])}) are the classes, give {within}' if classes else ''
 
 
 def create_classifier(

@@ -1,69 +1,37 @@
 """Folders of images: flat, with a sub-folder a class, a ``labels.csv``, or masks; with splits or without."""
 
-import csv
 import hashlib
 import os
-import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .cache import Sample, Source
-from .named_sources import SPLITS
+from .image_files import NO_IMAGE, LeftOut, described, image_files, in_order, subfolders
+from .origins import Origins, file_key
+from .splits import ARRANGE, Place, find_place, require_no_splits_below, split_word
+from .tables import read_classes, read_labels
 
-SPLIT_NAMES = frozenset(name for names in SPLITS.values() for name in names)
-EXTENSIONS = frozenset({'.png', '.jpg', '.jpeg', '.webp', '.bmp', '.ppm', '.tif', '.tiff'})
+BESIDE, UNNAMED = 'beside the splits', 'not in labels.csv'
 
 
 def folder_source(folder: Path, split: str, masks: bool, labels: bool) -> Source:
     """What is in a folder; the arguments are those of ``find_source``."""
-    folder = split_folder(folder, split) or _without_splits(folder, split)
+    place, left_out = find_place(folder, split, masks), LeftOut()
+    tables = [each / 'labels.csv' for each in (place.folder, folder) if (each / 'labels.csv').is_file()]
     if masks:
-        return _masked_folder(folder)
-    if _has_masks(folder):
-        folder = folder / 'images'
-    if labels and (folder / 'labels.csv').is_file():
-        return _multi_label_folder(folder)
-    return _class_folder(folder, labels)
-
-
-def split_folder(folder: Path, split: str) -> Path | None:
-    """The sub-folder of a split, under any of its usual names, where there is one."""
-    there = _splits(folder) if folder.is_dir() else {}
-    names = SPLITS.get(split, (split,))
-    return next((folder / there.get(name, name) for name in names if name in there or (
-        name not in SPLIT_NAMES and (folder / name).is_dir())), None)
-
-
-def _without_splits(folder: Path, split: str) -> Path:
-    """The folder, where it has no splits at all and so is the one that is meant.
-
-    Raises:
-        ValueError: It has splits, but not this one; or it has none, and this one has not one of the usual names.
-    """
-    there = _splits(folder)
-    if (there and not _has_masks(folder)) or split not in SPLIT_NAMES:
-        ways = f', only {", ".join(sorted(there))}; give another --split, or rename what is no split' if there else (
-            '; leave --split out to take the whole folder')
-        raise ValueError(f'{folder}: has no split {split}{ways}')
-    return folder
-
-
-def _splits(folder: Path) -> dict[str, str]:
-    """The sub-folders that are splits, in whatever case their names are. One that is called train, among others, may
-    hold the class of trains: it does where it has images alone."""
-    found = {sub.name: sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith('.')}
-    named = {name for name in found if name.lower() in SPLIT_NAMES}
-    sure = named == found.keys() or len(named) > 1 or any(
-        entry.name == 'labels.csv' or (entry.is_dir() and not entry.name.startswith('.'))
-        for name in named for entry in found[name].iterdir())
-    return {name.lower(): name for name in sorted(named)} if sure else {}
-
-
-def _has_masks(folder: Path) -> bool:
-    return (folder / 'images').is_dir() and (folder / 'masks').is_dir()
+        source = _masked_folder(place, left_out)
+    elif labels and tables:
+        source = _multi_label_folder(place.folder, tables[0])
+        left_out[UNNAMED, 'images'] += max(0, len(image_files(place.folder, left_out)) - (source.total or 0))
+        left_out[NO_IMAGE, '.csv'] -= tables[0].parent == place.folder
+    else:
+        source = _class_folder(place, labels, left_out)
+    for name in place.beside:
+        left_out[BESIDE, name] += 1
+    where = f'{place.folder.absolute()}, {f"split {place.split}" if place.split else "no splits"}'
+    return replace(source, place=where, left_out=described(+left_out))
 
 
 def _source(
@@ -75,117 +43,99 @@ def _source(
 ) -> Source:
     """A folder's source; its identity has the names and sizes of the ``files`` in it, and what is written in the
     ``tables``."""
-    names, stamps = hashlib.sha256(), hashlib.sha256()
+    names, stamps, keys = hashlib.sha256(), hashlib.sha256(), []
     for table in tables:
         names.update(table.read_bytes())
     for file in files:
         try:
             size, stamp = (stat := os.stat(folder / file)).st_size, stat.st_mtime_ns
+            keys.append(file_key(stat))
         except OSError:  # a broken link
             size, stamp = 0, 0
+            keys.append(hash(file))
         names.update(os.fsencode(f'{file} {size}\n'))
         stamps.update(f'{stamp}\n'.encode())
     identity = f'{folder.absolute().name} {len(samples)} images {names.hexdigest()[:16]}'
-    return Source(samples, len(samples), classes, identity, f'{folder.absolute()} {stamps.hexdigest()}')
+    origins = Origins.of_keys(keys[::len(keys) // len(samples)], folder)  # a file an image, or it and its mask in turn
+    return Source(samples, len(samples), classes, identity, f'{folder.absolute()} {stamps.hexdigest()}', origins)
 
 
-def _in_order(name: str) -> tuple[Any, str]:
-    """Sorts names as timm does, numbers by their value, and those that are then equal (A and a, 1 and 01) always in one
-    order."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r'(\d+)', name.lower())], name
-
-
-def _image_files(folder: Path) -> list[str]:
-    """The images in a folder and below it, as paths from there; what is hidden is left out."""
-    start = os.path.join(folder, '')
-    return sorted((path[len(start):] for path in _images_below(start, ())), key=_in_order)
-
-
-def _images_below(folder: str, above: tuple[str, ...]) -> Iterator[str]:
-    real = os.path.realpath(folder)
-    if any(each == real or each.startswith(os.path.join(real, '')) for each in above):
-        return  # a link back to where we come from
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith('.'):
-                continue
-            if entry.is_dir():
-                yield from _images_below(entry.path, (*above, real))
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
-                yield entry.path
-
-
-def _class_folder(folder: Path, labels: bool) -> Source:
-    names = _image_files(folder)
+def _class_folder(place: Place, labels: bool, left_out: LeftOut) -> Source:
+    folder = place.folder
+    names = sorted((os.path.join(part, name) for part in place.parts for name in image_files(folder / part, left_out)),
+                   key=in_order)
     paths = [os.path.join(folder, name) for name in names]
     if not names:
-        raise ValueError(f'{folder}: no image in this folder or below it ({", ".join(sorted(EXTENSIONS))})')
-    label_of = {below: unicodedata.normalize('NFC', below.replace(os.sep, '_'))  # as a Mac does not
-                for below in map(os.path.dirname, names)}
-    if '' in label_of:  # images beside folders of images are an unlabelled heap
+        there = f'left out: {described(left_out)}' if left_out else 'PNG, JPEG, WebP, TIFF, BMP, GIF, ...'
+        raise ValueError(f'{folder}: no image in this folder or below it ({there})')
+    require_no_splits_below(folder, names)
+    loose = [name for name in names if os.sep not in name]
+    if loose and (not labels or len(loose) == len(names)):  # an unlabelled heap
         return _source([Sample(path, path) for path in paths], folder, (), names)
-    classes = tuple(sorted(set(label_of.values()), key=_in_order))
-    fault = _fault_of_classes(folder, label_of)
+    label_of = {sub: unicodedata.normalize('NFC', sub) for sub in map(_first, names)}  # as a Mac does not
+    fault = _fault_of_classes(place, label_of, loose)
     if fault and labels:
         raise ValueError(fault)
     if fault:  # of another version than the folder's with labels, once it has them
         source = _source([Sample(path, path) for path in paths], folder, (), names)
         return replace(source, version=f'{source.version} without labels')
+    classes = tuple(sorted(set(label_of.values()), key=in_order))
     number = {name: i for i, name in enumerate(classes)}
-    samples = [Sample(path, path, number[label_of[os.path.dirname(name)]])
-               for name, path in zip(names, paths, strict=True)]
+    samples = [Sample(path, path, number[label_of[_first(name)]]) for name, path in zip(names, paths, strict=True)]
     return _source(samples, folder, classes, names)
 
 
-def _fault_of_classes(folder: Path, label_of: Mapping[str, str]) -> str:
+def _first(name: str) -> str:
+    """The sub-folder that a path goes through first: its class, as torchvision has it."""
+    return name.partition(os.sep)[0]
+
+
+def _fault_of_classes(place: Place, label_of: Mapping[str, str], loose: list[str]) -> str:
     """Why the sub-folders are no classes; empty where they are."""
-    used = {below.split(os.sep)[0] for below in label_of}
-    for sub in sorted(folder.iterdir()):
-        if sub.is_dir() and not sub.name.startswith('.') and sub.name not in used:
-            return f'{sub}: is a class without images; add some, or remove the folder'
+    folder = place.folder
+    if loose:
+        return (f'{folder / loose[0]}: lies beside the folders of classes ({len(loose):,} such images); move it into '
+                'that of its class, or out of here')
+    for sub in subfolders(folder):
+        if sub not in label_of:
+            image_files(folder / sub, there := LeftOut())
+            holds = f' (it holds {described(there)})' if there else ''
+            return f'{folder / sub}: is a class without images; add some, or remove the folder{holds}'
+    for sub in sorted(label_of):
+        if split_word(sub) and sub.lower() != 'train' and not _is_in_other_splits(place, sub):
+            return (f'{folder / sub}: is named as a split is ({split_word(sub)}), so that its images may not be meant '
+                    f'to be trained on; {ARRANGE}, give one of the folders as --split, or rename it')
     first: dict[str, str] = {}
-    for below in sorted(label_of):
-        other = first.setdefault(label_of[below], below)
-        if other != below:
-            return f'{folder}: {other} and {below} would both be class {label_of[below]}; rename one'
+    for sub in sorted(label_of):
+        other = first.setdefault(label_of[sub], sub)
+        if other != sub:
+            return f'{folder}: {other} and {sub} would both be class {label_of[sub]}; rename one'
     return ''
 
 
-def _multi_label_folder(folder: Path) -> Source:
-    """``labels.csv``: a header ``image,CLASS,CLASS,…``, then a row an image with 1, 0, or nothing for 'not counted'."""
-    table = folder / 'labels.csv'
-    try:
-        with table.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.reader(file)
-            header = next(reader, [])
-            rows = [(reader.line_num, row) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f'{table}: cannot be read as a table in UTF-8 ({error})') from None
-    classes = tuple(header[1:])
-    if not classes or not rows:
-        raise ValueError(f'{table}: needs a header "image,CLASS,CLASS,..." and a row for each image')
-    values = {'1': 1., '0': 0., '': -1., '-1': -1.}
-    samples = []
-    for number, row in rows:
-        if len(row) != len(header) or not all(cell.strip() in values for cell in row[1:]):
-            raise ValueError(
-                f'{table}, line {number}: needs a file name and {len(classes)} cells that are 1, 0 or empty')
-        path = folder / row[0]
-        if not path.is_file():
-            raise ValueError(f'{table}, line {number}: there is no image {path}')
-        samples.append(Sample(str(path), path, [values[cell.strip()] for cell in row[1:]]))
-    return _source(samples, folder, classes, (os.path.relpath(folder / row[0], folder) for _, row in rows), [table])
+def _is_in_other_splits(place: Place, sub: str) -> bool:
+    """Whether the other splits have a sub-folder of that name, too: then it is a class, such as train_station."""
+    return bool(place.split) and any(
+        (place.folder.parent / other / sub).is_dir() for other in subfolders(place.folder.parent)
+        if other != place.folder.name)
 
 
-def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Each image below ``images/`` with the mask of the same name below ``masks/``.
+def _multi_label_folder(folder: Path, table: Path) -> Source:
+    classes, rows = read_labels(table, folder)
+    samples = [Sample(str(path), path, labels) for path, labels in rows]
+    return _source(samples, folder, classes, (os.path.relpath(path, folder) for path, _ in rows), [table])
+
+
+def _mask_pairs(place: Place, left_out: LeftOut) -> list[tuple[Path, Path]]:
+    """Each image of a split, below ``images/``, with the mask of the same name below ``masks/``.
 
     Raises:
-        ValueError: A folder is missing, an image or a mask has no counterpart, or two have the same name.
+        ValueError: There is none, an image or a mask has no counterpart, or two have the same name.
     """
-    images, masks = (_by_stem(folder / kind) for kind in ('images', 'masks'))
+    kinds = place.parts[0], place.masks
+    images, masks = (_by_stem(place.folder / kind, left_out) for kind in kinds)
     if not images or not masks:
-        raise ValueError(f'{folder}: needs images/ and masks/ with a mask for each image')
+        raise ValueError(f'{place.folder}: needs {kinds[0]}/ and {kinds[1]}/ with a mask for each image')
     for have, lack, kind in ((images, masks, 'mask'), (masks, images, 'image')):
         alone = sorted(have.keys() - lack.keys())
         if alone:
@@ -193,10 +143,12 @@ def _mask_pairs(folder: Path) -> list[tuple[Path, Path]]:
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
-def _by_stem(folder: Path) -> dict[Path, Path]:
+def _by_stem(folder: Path, left_out: LeftOut) -> dict[Path, Path]:
     """The images below a folder by their paths from there, without suffix."""
     found: dict[Path, Path] = {}
-    for name in _image_files(folder) if folder.is_dir() else ():
+    names = image_files(folder, left_out)
+    require_no_splits_below(folder, names)
+    for name in names:
         path = folder / name
         other = found.setdefault(Path(name).with_suffix(''), path)
         if other is not path:
@@ -205,14 +157,12 @@ def _by_stem(folder: Path) -> dict[Path, Path]:
     return found
 
 
-def _masked_folder(folder: Path) -> Source:
-    """``images/`` and ``masks/``; ``classes.txt`` beside them, or a folder above, may name the classes, one a line."""
-    pairs = _mask_pairs(folder)
+def _masked_folder(place: Place, left_out: LeftOut) -> Source:
+    """``images/`` and ``masks/``; ``classes.txt`` beside them, or a folder above, may name the classes, one a line, and
+    their colours."""
+    folder, pairs = place.folder, _mask_pairs(place, left_out)
     samples = [Sample(str(image), image, mask=mask) for image, mask in pairs]
-    names = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()]
-    try:
-        classes = tuple(names[0].read_text(encoding='utf-8-sig').split('\n')) if names else ()
-    except UnicodeDecodeError:
-        raise ValueError(f'{names[0]}: is not UTF-8; save it as that') from None
+    tables = [path for path in (folder / 'classes.txt', folder.parent / 'classes.txt') if path.is_file()][:1]
+    classes, codes = read_classes(tables[0]) if tables else ((), None)
     files = (os.path.relpath(path, folder) for pair in pairs for path in pair)
-    return _source(samples, folder, tuple(filter(None, map(str.strip, classes))), files, names[:1])
+    return replace(_source(samples, folder, classes, files, tables), codes=codes)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,19 +11,20 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from filelock import FileLock
+import numpy as np
 from timm.data import ImageNetInfo, create_dataset
 from torchvision import datasets as torchvision_datasets
 
-from .cache import Sample, Source, cache_folder
+from ..places import expand
+from .cache import Sample, Source
+from .cache_folder import cache_folder, one_at_a_time
+from .hub_datasets import Refused, open_rows
+from .image_files import extensions
+from .origins import Origins
+from .splits import SPLITS
 
 EXTRAS = {'hfds': 'datasets', 'wds': 'webdataset'}  # and the package that each needs
 PREFIXES = ('torch/', 'hfds/', 'wds/')
-SPLITS = {
-    'train': ('train', 'training', 'trainval'),
-    'val': ('val', 'valid', 'validation', 'test', 'testing'),
-    'test': ('test', 'testing', 'val', 'valid', 'validation'),
-}
 FOLDS = tuple(f'fold{i}' for i in range(10))  # the official ones of STL-10, of 1,000 labelled images each
 TORCH_SPLITS = {
     'torch/cifar10': ('train', 'test'),
@@ -36,8 +38,8 @@ VOC_CLASSES = (
     'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
 
 
-def named_source(data: str, split: str, root: Path, masks: bool) -> Source:
-    """What a name stands for; it is downloaded, or lies, below ``root``.
+def named_source(data: str, split: str, root: Path, masks: bool, labels: bool = True) -> Source:
+    """What a name stands for; it is downloaded, or lies, below ``root``. ``labels``: whether they are wanted.
 
     Raises:
         ValueError: There is no such data set or split, or it cannot be opened.
@@ -49,15 +51,18 @@ def named_source(data: str, split: str, root: Path, masks: bool) -> Source:
         split = _torch_split(data, split)
     elif importlib.util.find_spec(EXTRAS[prefix]) is None:
         raise ValueError(f"{data}: needs {EXTRAS[prefix]}; pip install 'scae-zoo[{prefix}]'")
+    lock = cache_folder() / 'downloads.lock'
     try:
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with FileLock(cache_folder() / 'downloads.lock'):  # of several processes, one downloads
-            return _voc(data, split, root) if data.startswith('torch/voc') else _dataset(data, split, root)
+        with one_at_a_time(lock):  # of several processes, one downloads
+            return _voc(data, split, root) if data.startswith('torch/voc') else _dataset(data, split, root, labels)
+    except Refused as error:
+        raise ValueError(f'{data}: {error}') from None
     except Exception as error:  # the readers raise what their libraries and the network raise
-        reason = (str(error).splitlines() or [''])[0]
-        offline = '; offline, put its files there' if prefix == 'torch' else ''
-        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}){offline}'
-                         ) from error
+        reason = ' '.join(str(error).split())[:300]
+        ways = '; offline, put its files there' if prefix == 'torch' else ''
+        if isinstance(error, OSError) and error.filename:
+            ways = '; make room there, or give another --root'
+        raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}){ways}') from error
 
 
 def _torch_split(data: str, split: str) -> str:
@@ -69,33 +74,41 @@ def _torch_split(data: str, split: str) -> str:
     raise ValueError(f'{data}: has the splits {", ".join(TORCH_SPLITS[data])}, not {split}')
 
 
-def _dataset(data: str, split: str, root: Path) -> Source:
+def _dataset(data: str, split: str, root: Path, labels: bool) -> Source:
     dataset: Any
     samples: Iterable[Sample]
+    origins: Origins | None = None
     version = str(root.absolute())
     if data in ('torch/cifar10', 'torch/cifar100'):
         cls = torchvision_datasets.CIFAR10 if data == 'torch/cifar10' else torchvision_datasets.CIFAR100
         dataset = cls(str(root), train=split == 'train', download=True)
         total, classes = len(dataset), dataset.classes
         samples = _rows(data, partial(_torchvision_image, dataset), dataset.targets)
+        origins = Origins.of_numbers(f'{data} {split}', range(total))
     elif data == 'torch/stl10':
         fold = FOLDS.index(split) if split in FOLDS else None
         dataset = torchvision_datasets.STL10(str(root), split if fold is None else 'train', folds=fold, download=True)
         total, classes = len(dataset), dataset.classes
         samples = _rows(data, partial(_torchvision_image, dataset), dataset.labels)
+        numbers = range(total) if fold is None else np.loadtxt(  # a fold's images are some of train
+            root / dataset.base_folder / dataset.folds_list_file, int, skiprows=fold, max_rows=1)
+        origins = Origins.of_numbers(f'{data} {split if fold is None else "train"}', numbers)
     elif data.startswith('hfds/'):  # a name on the Hugging Face Hub, or a folder
-        reader: Any = create_dataset(data, str(root), split).reader
-        rows, classes = reader.dataset, _label_names(data, tuple(reader.class_to_idx))
-        version += f' {rows._fingerprint}'
-        total = len(rows)
-        samples = _rows(data, partial(_hfds_image, rows.select_columns('image')),
-                        rows['label'][:] if 'label' in rows.column_names else [-1] * total)
+        rows = open_rows(data.partition('/')[2], (split, *SPLITS.get(split, ())), root, labels)
+        split, total = rows.split, len(rows.images)
+        classes = rows.classes if rows.are_texts else _label_names(data, rows.classes)
+        version += f' {rows.version}'
+        samples = _rows(data, partial(_hfds_image, rows.images, rows.column), rows.labels or [-1] * total)
+        whose = os.path.realpath(expand(data.partition('/')[2]))
+        keys = (hash((whose, name, i)) for name, first, end in rows.parts for i in range(first, end))
+        origins = Origins.of_keys(keys, f'{data} {split}')
     else:  # shards below the root
         info = create_dataset(data, str(root), split).reader.split_info  # type: ignore[union-attr]
         shards, total, classes = [root / name for name in info.filenames], info.num_samples, _label_names(data, ())
         version += ''.join(f' {stat.st_size} {stat.st_mtime_ns}' for stat in (shard.stat() for shard in shards))
         samples = Passes(partial(_shards, data, shards, info.alt_label))
-    return Source(samples, total or None, tuple(classes), f'{data} {split} {total or ""}', version)
+    return Source(samples, total or None, tuple(classes), f'{data} {split} {total or ""}', version, origins,
+                  f'{data}, split {split}')
 
 
 def _label_names(data: str, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,7 +127,7 @@ class Passes(Iterable[Sample]):
         return self.start()
 
 
-def _rows(name: str, read: Callable[[int], Any], labels: Iterable[int]) -> list[Sample]:
+def _rows(name: str, read: Callable[[int], Any], labels: Iterable[int | None]) -> list[Sample]:
     """A sample for each label; -1 stands for none."""
     return [Sample(f'{name} image {i}', partial(read, i), int(label) if label is not None and label >= 0 else None)
             for i, label in enumerate(labels)]
@@ -124,9 +137,9 @@ def _torchvision_image(dataset: Any, i: int) -> Any:
     return dataset[i][0]
 
 
-def _hfds_image(rows: Any, i: int) -> Any:
+def _hfds_image(rows: Any, column: str, i: int) -> Any:
     # not by timm's data set, which puts the next image in the place of one that cannot be decoded
-    image = rows[i]['image']
+    image = rows[i][column]
     if not image or not (image['bytes'] or image['path']):
         raise OSError('there is none')
     return image['bytes'] or Path(image['path'])
@@ -137,9 +150,10 @@ def _shards(name: str, shards: Sequence[Path], json_label: str) -> Iterator[Samp
     import webdataset
 
     kind, labelled = 'json' if json_label else 'cls', None
+    images = dict.fromkeys(('jpg', 'jpeg', 'png', 'webp', *(suffix[1:] for suffix in sorted(extensions()))))
     entries = webdataset.tarfile_to_samples(handler=webdataset.warn_and_continue)
     for entry in webdataset.DataPipeline(webdataset.SimpleShardList([str(shard) for shard in shards]), entries):
-        image = next((entry[kind] for kind in ('jpg', 'jpeg', 'png', 'webp') if kind in entry), None)
+        image = next((entry[suffix] for suffix in images if suffix in entry), None)
         labelled = kind in entry if labelled is None else labelled
         if image is None or (labelled and kind not in entry):
             continue  # where a shard is cut off
@@ -167,7 +181,9 @@ def _voc(data: str, split: str, root: Path) -> Source:
         classes = ('background', *VOC_CLASSES)
         samples = [Sample(image, image, mask=Path(mask))
                    for image, mask in zip(dataset.images, dataset.masks, strict=True)]
-    return Source(samples, len(samples), classes, f'{data} {split}', str(root.absolute()))
+    origins = Origins.of_files(dataset.images, Path(dataset.images[0]).parent)
+    return Source(samples, len(samples), classes, f'{data} {split}', str(root.absolute()), origins,
+                  f'{data}, split {split}')
 
 
 def _voc_labels(annotation: str) -> list[float]:

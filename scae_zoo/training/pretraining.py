@@ -92,7 +92,7 @@ def pretrain(
     random_crop = growing(RandomCrop(crop, settings.flip), settings.first_crop, settings.epochs)
     batches = images.batches(settings, random_crop, prepare, world)
     config = configuration(name, images, settings, options.world, test=test)
-    with watched_workers(), running(options, config) as run, tensorboard_writer(options) as writer:
+    with watched_workers(), running(options, config, images, [test]) as run, tensorboard_writer(options) as writer:
         @functools.cache
         def examples() -> list[torch.Tensor]:
             return [x[:8].clone() for x in next(batches.epoch(0))]

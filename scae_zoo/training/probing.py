@@ -181,7 +181,7 @@ def probe(
     config: dict[str, Any] = {
         'probed': {'name': checkpoint.name, 'sha256': checkpoint.sha256(ENCODER)[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings), **several(world)}
-    with running(options, config) as run:
+    with running(options, config, train, [test]) as run:
         trained = fit(ProbingTask(model, world.device), batches, settings, run, world,
                       compile_model=options.compile_model, save_seconds=options.save_seconds)
     return _measure(cast(Probes, trained), train, test, crop)

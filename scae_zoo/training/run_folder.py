@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..checkpoint_folder import ENCODER, RUN
+from ..places import expand_path
 
 STATE, LOG, ENVIRONMENTS, STATUS = 'state.safetensors', 'log.jsonl', 'environments.json', 'status.json'
 STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
@@ -90,7 +91,7 @@ class RunFolder:
     """
 
     def __init__(self, folder: str | Path, config: Mapping[str, Any]) -> None:
-        self.folder = Path(folder)
+        self.folder = expand_path(folder)
         self.config = json.loads(json.dumps(config))
 
     @contextmanager

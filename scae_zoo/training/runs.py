@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..checkpoints import (
 )
 from ..decoder import ScaeDecoder
 from ..models.scae import ARCHITECTURES, ScaeEncoder
+from ..places import expand_path
 from .data import ImageSet
 from .distributed import World
 from .loop import SAVE_SECONDS
@@ -66,6 +68,9 @@ class RunOptions:
     tensorboard: bool = False
     save_seconds: float = SAVE_SECONDS
     wait: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, 'out', expand_path(self.out))
 
 
 def configuration(
@@ -128,15 +133,41 @@ def _meet(folder: RunFolder, world: World) -> None:
         raise TrainingError(f'{folder.folder}: is not the same folder on all machines; give an --out that they share')
 
 
+def require_disjoint(train: ImageSet | ImageStream, measured: Iterable[ImageSet | Pairs | None]) -> None:
+    """Refuse to measure on what is trained on: on the same files, by whatever paths and links, or the same images of a
+    data set that has a name."""
+    for test in measured:
+        if test is None or train.origins is None or test.origins is None:
+            continue
+        both = test.origins.among(train.origins)
+        if len(both):
+            raise ValueError(
+                f'{test.origins.file(both[0])}: would be trained on and measured on as well ({len(both):,} such images '
+                f'of {len(test):,}); give other images to --test, or another --test-split')
+
+
 @contextmanager
-def running(options: RunOptions, config: dict[str, Any]) -> Iterator[RunFolder]:
+def running(
+        options: RunOptions,
+        config: dict[str, Any],
+        train: ImageSet | ImageStream,
+        measured: Iterable[ImageSet | Pairs | None],
+) -> Iterator[RunFolder]:
     """The run's folder, held by the main process until all have ended.
 
+    Args:
+        options: Where and how.
+        config: All that the result depends on.
+        train: What is trained on.
+        measured: What is measured on, during the training or after it.
+
     Raises:
+        ValueError: Something is both trained and measured on.
         TrainingError: Another run is in it, or it is not one folder for all processes.
     """
     if len(name := config.get('checkpoint', '')) > LONGEST_NAME:
         raise ValueError(f'{name}: is too long for the name of a folder; give a shorter --tag')
+    require_disjoint(train, measured)
     folder = RunFolder(options.out, config)
     if not options.world.is_main:
         _meet(folder, options.world)
@@ -194,7 +225,7 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
     """
     is_name = split_name(model)[0] in ARCHITECTURES
     checkpoint = None
-    if Path(model).is_dir() or ':' in model:
+    if Path(os.path.expanduser(model)).is_dir() or ':' in model:
         checkpoint = open_elsewhere(model) or (None if is_name else open_folder(model))
     if checkpoint is not None:
         if checkpoint.architecture not in ARCHITECTURES:

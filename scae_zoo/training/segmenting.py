@@ -1,7 +1,7 @@
 """Segmentation: the auto-encoder, its last deconvolution replaced, learns to label pixels (paper, section 3.3)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from .data import Batches, ImageSet, Plain
 from .evaluation import by_class, mean_iou
 from .extras import require_installed
 from .loop import fit
+from .masks import MAPPING, require_class_indices, values_of
 from .runs import (
     RunOptions,
     configuration,
@@ -29,6 +30,8 @@ from .runs import (
 from .settings import Supervised, setting
 from .sources import Pairs
 from .tasks import IGNORED, SegmentationTask
+
+MASK_VALUES = 'mask_values'  # in a checkpoint's recipe, where they were given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,16 +70,10 @@ def segment(
     """
     if train.targets is None or train.targets.ndim != 3:
         raise ValueError('segmentation needs a mask for each image')
-    there = number_of_classes(train.targets)
-    if there < 2:
-        raise ValueError(f'the masks have no class but 0 ({IGNORED} stands for pixels that are not counted); give each '
-                         'pixel the number of its class: 0, 1, 2, ...')
+    there = require_class_indices(values_of(train.targets), train.classes, train.identity)
     if test is not None:
         require_classes(test.source, train.classes)
     train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))
-    if there > len(train.classes):
-        raise ValueError(f'a mask has class {there - 1}, but there are only {len(train.classes)} classes: '
-                         f'0 ({train.classes[0]}) to {len(train.classes) - 1} ({train.classes[-1]})')
     if source is None and settings.init != 'random':
         raise ValueError(f'--init {settings.init} needs an auto-encoder to start from; give --from, or --init random')
     torch.manual_seed(settings.seed)
@@ -91,11 +88,14 @@ def segment(
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
     config = configuration(name, train, settings, world, source, test)
+    if train.mask_values:
+        config[MASK_VALUES] = list(train.mask_values)
     if test is not None and not is_finished(options, name):
         require_installed('torchmetrics')
         if world.is_main:
-            _check_masks(test, len(train.classes))
-    with running(options, config) as run, tensorboard_writer(options) as writer:
+            for _ in checked(test, len(train.classes)):
+                pass
+    with running(options, config, train, [test]) as run, tensorboard_writer(options) as writer:
         def on_epoch(row: dict[str, Any], _: torch.nn.Module) -> dict[str, float]:
             write_scalars(writer, row)
             return {}
@@ -121,17 +121,27 @@ def require_classes(source: Source, classes: Sequence[str]) -> None:
                          f'were learned {", ".join(classes)}; number them likewise, with the same classes.txt')
 
 
-def _check_masks(test: Pairs, classes: int) -> None:
-    """Read all that the segmenter will be measured on: better refused before the training than after it."""
-    counted = False
-    for sample, (_, mask) in zip(test.source.samples, test, strict=True):
-        counted |= bool((mask != IGNORED).any())
-        if (there := number_of_classes(mask[None])) > classes:
-            raise ValueError(f'{sample.mask}: has class {there - 1}, but the training masks, or the classes.txt beside '
-                             f'them, only 0 to {classes - 1}')
-    if not counted:
+def checked(test: Pairs, classes: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The pairs that a segmenter of so many classes is measured on, each mask looked at.
+
+    Raises:
+        ValueError: A mask has another class; or, after the last one, there is nothing to measure.
+    """
+    seen: set[int] = set()
+    for sample, (image, mask) in zip(test.source.samples, test, strict=True):
+        here = values_of(mask[None])
+        if strange := [value for value in here if classes <= value != IGNORED]:
+            ways = '' if test.source.codes else f'; {MAPPING}'
+            raise ValueError(f'{sample.mask}: has class {strange[-1]}, but the training masks, or the classes.txt '
+                             f'beside them, only 0 to {classes - 1}{ways}')
+        seen.update(here)
+        yield image, mask
+    if seen == {IGNORED}:
         raise ValueError(f'{test.identity}: no pixel of these masks is counted (all are {IGNORED}), so that nothing '
                          'can be measured on them')
+    if seen == {0, IGNORED} and not test.source.codes:
+        raise ValueError(f'{test.identity}: these masks have no class but 0 ({IGNORED} stands for pixels that are not '
+                         f'counted), so that nothing can be measured on them; {MAPPING}, such as --mask-values 0,255')
 
 
 def _measure(
@@ -150,12 +160,3 @@ def _measure(
         'iou': by_class(classes, result.per_class)}
     return metrics, [{'type': 'mean_iou', 'name': f'mean IoU on {result.images} images (%)',
                       'value': round(result.miou, 2)}]
-
-
-def number_of_classes(masks: torch.Tensor) -> int:
-    """One more than the largest class index in N x H x W masks."""
-    seen = torch.zeros(256, dtype=torch.bool)
-    for part in masks.split(256):
-        seen |= torch.bincount(part.flatten(), minlength=256) > 0
-    seen[IGNORED] = False
-    return int(seen.nonzero().max()) + 1 if seen.any() else 1

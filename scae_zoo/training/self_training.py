@@ -60,4 +60,5 @@ def pseudo_labelled(
         images=torch.cat([labelled.images, unlabelled.images[chosen]]),
         targets=torch.cat([labelled.targets, named[chosen]]),
         identity=identity(teacher, labelled, unlabelled, share),
+        origins=labelled.origins and unlabelled.origins and labelled.origins.joined(unlabelled.origins.chosen(chosen)),
         description=f'{len(labelled):,} labelled images and {len(chosen):,} that an earlier classifier named')

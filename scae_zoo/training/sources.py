@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 
-from ..images import open_rgb
-from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, load, open_mask
+from ..images import ImageError
+from ..places import expand_path
+from .cache import MAX_UNREADABLE, Sample, Source, cache_folder, decode, load
 from .data import ImageSet
 from .folders import folder_source
+from .found import say_found
+from .masks import MaskCodes, joined, say_unsure
 from .named_sources import PREFIXES, Passes, named_source
 from .named_sources import VOC_CLASSES as VOC_CLASSES
+from .origins import Origins
+from .tasks import IGNORED
 
 
 def load_images(
@@ -28,6 +33,7 @@ def load_images(
         root: str | Path | None = None,
         max_unreadable: float = MAX_UNREADABLE,
         labels: bool = True,
+        crop: int | None = None,
 ) -> ImageSet:
     """The images of a folder or of a named data set, decoded once and then memory-mapped.
 
@@ -40,11 +46,12 @@ def load_images(
         root: Where a named data set lies or is downloaded to.
         max_unreadable: Share of the files that may be unreadable.
         labels: Whether labels are wanted. Else all images of a folder are taken, however its sub-folders are arranged.
+        crop: Side of the crops that will be taken of them, to be said with what was found.
 
     Raises:
         ValueError: There is no such data or it is faulty; the message names the file.
     """
-    return load(find_source(data, split, masks=masks, root=root, labels=labels), size, max_unreadable)
+    return load(find_source(data, split, masks=masks, root=root, labels=labels), size, max_unreadable, crop)
 
 
 def find_source(
@@ -56,9 +63,9 @@ def find_source(
         labels: bool = True,
 ) -> Source:
     """What ``load_images`` reads, before anything is decoded; the arguments and errors are those of ``load_images``."""
-    folder = Path(data).expanduser()
+    folder = expand_path(data)
     if data.startswith(PREFIXES) and not folder.exists():
-        return named_source(data, split, Path(root) if root else cache_folder() / 'downloads', masks)
+        return named_source(data, split, expand_path(root) if root else cache_folder() / 'downloads', masks, labels)
     if not folder.is_dir():
         raise ValueError(f'{data}: is neither a folder nor a data set ({", ".join(p + "NAME" for p in PREFIXES)})')
     return folder_source(folder, split, masks, labels)
@@ -81,16 +88,35 @@ class Pairs:
 
     source: Source
 
+    def __len__(self) -> int:
+        return self.source.total or 0
+
+    @property
+    def origins(self) -> Origins | None:
+        """Which files these are."""
+        return self.source.origins
+
     @property
     def identity(self) -> str:
         """The same for the same data, wherever it lies."""
         return self.source.identity
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        unsure = 0
         for sample in self.source.samples:
-            pixels = open_rgb(sample.image)
-            assert sample.mask is not None
-            yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(open_mask(sample.mask, pixels.shape[:2]))
+            found = decode(sample, None, codes=self.source.codes)
+            if isinstance(found, ImageError):
+                raise found
+            assert found.mask is not None
+            unsure += found.unsure
+            yield torch.from_numpy(found.pixels).permute(2, 0, 1), torch.from_numpy(found.mask)
+        say_unsure(self.identity, unsure)
+
+
+def pairs_of(source: Source) -> Pairs:
+    """Its pairs, after it is said what was found."""
+    say_found(source)
+    return Pairs(source)
 
 
 def few(source: Source, n: int) -> Source:
@@ -111,7 +137,8 @@ def few(source: Source, n: int) -> Source:
     else:
         some = [i * len(source.samples) // n for i in range(n)]
     return replace(
-        source, samples=[source.samples[i] for i in some], total=n, identity=f'{source.identity}, {n} of them')
+        source, samples=[source.samples[i] for i in some], total=n, identity=f'{source.identity}, {n} of them',
+        origins=source.origins and source.origins.chosen(some))
 
 
 def only(source: Source, classes: Collection[str]) -> Source:
@@ -134,4 +161,26 @@ def only(source: Source, classes: Collection[str]) -> Source:
     samples = list(chosen()) if isinstance(source.samples, list) else Passes(chosen)
     total = len(samples) if isinstance(samples, list) else None
     digest = hashlib.sha256('\n'.join(kept).encode()).hexdigest()[:16]
-    return Source(samples, total, kept, f'{source.identity}, classes {digest}', source.version)
+    origins = source.origins and source.origins.chosen([
+        i for i, sample in enumerate(source.samples) if isinstance(sample.label, int) and sample.label in number])
+    return replace(source, samples=samples, total=total, classes=kept, identity=f'{source.identity}, classes {digest}',
+                   origins=origins)
+
+
+def with_mask_values(source: Source, values: Sequence[int]) -> Source:
+    """The source, the k-th of these values of its masks standing for class k; 255 is not counted, unless it is listed.
+    None leave it as it is.
+
+    Raises:
+        ValueError: Its ``classes.txt`` says otherwise.
+    """
+    if not values:
+        return source
+    if source.codes is not None:
+        raise ValueError(f'{source.identity}: classes.txt says which colour is which class; leave out --mask-values')
+    if source.classes and len(source.classes) != len(values):
+        raise ValueError(f'{source.identity}: has {len(source.classes)} classes ({", ".join(source.classes)[:200]}), '
+                         f'but --mask-values {joined(values)} {len(values)}; give a value for each class')
+    codes = MaskCodes(tuple(values), () if IGNORED in values else (IGNORED,))
+    return replace(source, classes=source.classes or tuple(map(str, range(len(values)))), codes=codes,
+                   identity=f'{source.identity}, mask values {joined(values)}')

@@ -5,7 +5,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -15,6 +17,7 @@ from .augmentation import RandomCrop
 from .cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
 from .data import BaseBatches, Prepare, seed_of
 from .distributed import World
+from .origins import Origins
 from .run_folder import TrainingError
 from .settings import Optimization
 
@@ -37,6 +40,11 @@ class ImageStream:
 
     def __len__(self) -> int:
         return self.source.total or 0
+
+    @property
+    def origins(self) -> Origins | None:
+        """Which files these are."""
+        return self.source.origins
 
     @property
     def identity(self) -> str:
@@ -92,17 +100,31 @@ class StreamedBatches(BaseBatches):
 
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         seeds = self.seed, epoch, self.world.rank
-        loader = DataLoader(
-            _Steps(self.samples, self.size, self.crop.at(epoch), seeds, order, self.max_unreadable),
-            batch_size=None, sampler=steps, num_workers=min(self.workers, len(steps)),
-            pin_memory=self.device.type == 'cuda', generator=torch.Generator())  # not the global one
-        for crops, shown, faults in loader:
+        drawn = _Steps(self.samples, self.size, self.crop.at(epoch), seeds, order.numpy(), self.max_unreadable)
+        for crops, shown, faults in self._loaded(drawn, steps):
             for fault in faults:
                 if fault not in self.unreadable:
                     tqdm.write(f'left out: {fault}', file=sys.stderr)
                     self.unreadable[fault] = None
             check_unreadable(list(self.unreadable), self.total, self.max_unreadable)
-            yield crops.to(self.device, non_blocking=True), shown.to(self.device, non_blocking=True)
+            images, targets = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(shown)
+            if self.device.type == 'cuda':
+                images, targets = images.pin_memory(), targets.pin_memory()
+            yield images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
+    def _loaded(self, drawn: '_Steps', steps: range) -> 'Iterator[_Step]':
+        def loader(workers: int) -> DataLoader:
+            return DataLoader(drawn, batch_size=None, sampler=steps, num_workers=min(workers, len(steps)),
+                              collate_fn=_as_it_is, generator=torch.Generator())  # not the global one
+
+        try:
+            return iter(loader(self.workers))
+        except OSError as error:  # of the queues' semaphores, which are in /dev/shm, or of starting processes
+            tqdm.write(f'--stream: this process alone decodes the images, since no others can be started '
+                       f'({error.strerror}); in a container, start it with a larger /dev/shm (--shm-size 1g)',
+                       file=sys.stderr)
+            self.workers = 0
+            return iter(loader(0))
 
 
 @contextmanager
@@ -129,18 +151,32 @@ def _cores() -> int:
     return max(1, cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
 
 
+class _Step(NamedTuple):
+    """A step's crops, n x H x W x 3 uint8, which images they are of, and what was wrong with images that others take
+    the place of. Arrays, since they go from process to process by a pipe: tensors would go by /dev/shm, which may be
+    tiny in a container."""
+
+    crops: np.ndarray
+    shown: np.ndarray
+    faults: list[str]
+
+
+def _as_it_is(step: Any) -> Any:
+    return step
+
+
 @dataclass(frozen=True)
 class _Steps(Dataset):
-    """At a step its crops, which images they are of, and what was wrong with images that others take the place of."""
+    """What each step shows."""
 
     samples: Sequence[Sample]
     size: int
     crop: RandomCrop
     seeds: tuple[int, int, int]
-    order: torch.Tensor
+    order: np.ndarray
     max_unreadable: float
 
-    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    def __getitem__(self, step: int) -> _Step:
         seed, epoch, rank = self.seeds
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, step, rank, 0))
         crops: list[torch.Tensor] = []
@@ -150,11 +186,11 @@ class _Steps(Dataset):
             while isinstance(found := decode(self.samples[index], self.size, LONGEST), ImageError):
                 faults[str(found)] = None
                 if len(faults) > self.max_unreadable * len(self.samples):
-                    return torch.empty(0), torch.empty(0), list(faults)  # which are then refused
+                    return _Step(np.empty(0), np.empty(0), list(faults))  # which are then refused
                 index = int(torch.randint(len(self.samples), (), generator=generator))
             image = torch.from_numpy(found[0]).permute(2, 0, 1)[None]
             which = torch.zeros(1, dtype=torch.long)
             crop, _ = self.crop(image, which, which, generator)
             crops.append(crop)
             shown.append(index)
-        return torch.cat(crops), torch.tensor(shown), list(faults)
+        return _Step(torch.cat(crops).permute(0, 2, 3, 1).numpy(), np.array(shown), list(faults))

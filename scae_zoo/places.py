@@ -1,0 +1,30 @@
+"""Paths as their users write them: ``~`` stands for a home folder, in options, in the environment and in arguments."""
+
+import argparse
+import os
+from pathlib import Path
+
+
+class PathError(ValueError, argparse.ArgumentTypeError):
+    """``~`` stands for no folder. Of an argument type, argparse prints the message of its own error alone."""
+
+
+def expand(text: str | os.PathLike[str]) -> str:
+    """A path, or a name that is none, with the home folder in the place of a leading ``~`` or ``~USER``; an argument
+    type as well.
+
+    Raises:
+        PathError: There is no such home folder, and nothing here has that name.
+    """
+    text = os.fspath(text)
+    found = os.path.expanduser(text)
+    if text.startswith('~') and found == text and not os.path.lexists(text):
+        user = text[1:].partition(os.sep)[0]
+        fault = f'there is no user {user}' if user else 'there is no home folder ($HOME is not set)'
+        raise PathError(f'{text}: {fault}; give the whole path{f", or ./{text} for a name here" * bool(user)}')
+    return found
+
+
+def expand_path(text: str | os.PathLike[str]) -> Path:
+    """``expand``, as a path; an argument type as well."""
+    return Path(expand(text))

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from ..images import ImageError, open_rgb, to_rgb
 from .data import ImageSet
-from .masks import MaskCodes, open_pair, say_unsure
+from .masks import Decoded, MaskCodes, open_pair, say_unsure
 from .run_folder import sync
 
 VERSION = 4
@@ -121,6 +121,7 @@ def load(source: Source, size: int | None, max_unreadable: float = MAX_UNREADABL
         None if targets is None else torch.from_numpy(targets),
         classes,
         f'{source.identity} {size or ""}'.strip(),
+        mask_indices=tuple(index.get('values', ())),
         mask_values=source.codes.values if source.codes and not source.codes.colours else (),
     )
 
@@ -150,7 +151,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
     labels: list[Any] = []
     unreadable: list[str] = []
     shape: tuple[int, ...] | None = None
-    has_masks, unsure = False, 0
+    has_masks, unsure, values = False, 0, set[int]()
     try:
         with (partial / 'images').open('wb') as images, (partial / 'masks').open('wb') as masks:
             for sample, result in _decoded(source, size):
@@ -160,8 +161,9 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                     if source.total:
                         check_unreadable(unreadable, source.total, max_unreadable)
                     continue
-                pixels, mask, doubt = result
-                unsure += doubt
+                pixels, mask = result.pixels, result.mask
+                unsure += result.unsure
+                values.update(result.values)
                 if shape is None:
                     shape, first = pixels.shape, sample.name
                 if pixels.shape != shape:
@@ -181,7 +183,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         if None not in labels:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
-        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unsure': unsure, 'unreadable': unreadable}
+        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'values': sorted(values), 'unsure': unsure,
+                 'unreadable': unreadable}
         (partial / 'index.json').write_text(json.dumps(index))
         for file in partial.iterdir():
             sync(file)
@@ -197,15 +200,6 @@ def check_unreadable(unreadable: list[str], total: int, share: float) -> None:
         raise ValueError(
             f'{unreadable[0]}; {len(unreadable)} such files of {total} are more than {share:.1%}: replace or remove '
             'them, or raise --max-unreadable')
-
-
-class Decoded(NamedTuple):
-    """An image's pixels, H x W x 3 uint8, its mask, H x W uint8, and whether it is unknown which way up that was
-    drawn."""
-
-    pixels: np.ndarray
-    mask: np.ndarray | None = None
-    unsure: bool = False
 
 
 def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded | ImageError]]:
@@ -255,7 +249,7 @@ def decode(
         if isinstance(image, bytes):
             image = BytesIO(image)
         if sample.mask is not None:
-            found = Decoded(*open_pair(image, sample.mask, codes))
+            found = open_pair(image, sample.mask, codes)
         else:
             found = Decoded(to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image))
     except ImageError as error:

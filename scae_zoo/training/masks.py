@@ -113,8 +113,8 @@ def open_pair(image: str | Path | BinaryIO, mask: Path, codes: MaskCodes | None 
             picture.getexif()[ExifTags.Base.Orientation] = turn
         drawn = ImageOps.exif_transpose(picture)
     if lossy:
-        raise ValueError(f'{mask}: is a {kind} image, whose compression changes the values of pixels; a mask must be '
-                         'exact: make it as PNG')
+        raise ValueError(f'{mask}: is a {kind} image, whose compression can change the values of pixels; a mask must '
+                         'be exact: make it as PNG')
     if drawn.size != upright:
         raise ImageError(f'{mask}: has {drawn.width}x{drawn.height} pixels, its image {upright[0]}x{upright[1]}; '
                          'they must agree')

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from scae_zoo import checkpoints
 from scae_zoo.training.cache import load
 from scae_zoo.training.sources import Pairs, find_source, load_images, with_mask_values
 
-from .pictures import refused, save
+from .pictures import png, refused, save, tiff
 from .training_commands import SMALL, run
 
 STEPS = np.arange(12, dtype=np.uint8).reshape(3, 4)  # a mask of 4 x 3 pixels
@@ -46,34 +44,6 @@ def first_mask(folder: Path) -> np.ndarray:
     _, mask = next(iter(Pairs(find_source(str(folder), masks=True))))
     assert torch.equal(targets[0], mask)
     return mask.numpy()
-
-
-def packed(pixels: np.ndarray, bits: int) -> bytes:
-    """Rows of values of few bits, each from a byte's start."""
-    planes = np.unpackbits(pixels[..., None], axis=2)[..., 8 - bits:]
-    return np.packbits(planes.reshape(len(pixels), -1), axis=1).tobytes()
-
-
-def png(pixels: np.ndarray, bits: int, palette: bool = False) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
-
-    height, width = pixels.shape
-    rows = b''.join(b'\0' + packed(row[None], bits) for row in pixels)
-    colours = chunk(b'PLTE', bytes(range(3 * 2 ** bits))) if palette else b''
-    header = struct.pack('>IIBBBBB', width, height, bits, 3 if palette else 0, 0, 0, 0)
-    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + colours + chunk(b'IDAT', zlib.compress(rows))
-            + chunk(b'IEND', b''))
-
-
-def tiff(pixels: np.ndarray, bits: int) -> bytes:
-    """Grey, black is zero, not compressed."""
-    height, width = pixels.shape
-    data = packed(pixels, bits)
-    tags = ((256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, height),
-            (279, len(data)))
-    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags)
-    return (b'II*\0' + struct.pack('<I', 8 + len(data)) + data + struct.pack('<H', len(tags)) + entries + bytes(4))
 
 
 @pytest.mark.parametrize('write', [png, tiff, lambda pixels, bits: png(pixels, bits, palette=True)])

@@ -22,7 +22,6 @@ from ..training.evaluation import (
     ten_crop_scores,
 )
 from ..training.finetuning import accuracies
-from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
@@ -128,6 +127,8 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
 
 
 def probe_command(args: argparse.Namespace) -> int:
+    from ..training.plots import report_probes  # with matplotlib, which complains where there is no home folder
+
     settings = from_options(Probing, args)
     found = [find_start(name) for name in args.names]
     out = args.out or Path('runs/probes')

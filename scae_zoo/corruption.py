@@ -24,13 +24,23 @@ def _check_images(x: torch.Tensor) -> None:
                          f'{str(x.dtype).removeprefix("torch.")} of {shape}')
 
 
+def _fitting(name: str, values: Sequence[float], channels: int) -> Sequence[float]:
+    """The mean or standard deviation of images with that many channels, one value or as many."""
+    if channels == 1 and len(set(values)) == 1:  # those of colours, where they do not differ, are those of grey
+        return values[:1]
+    if len(values) not in (1, channels):  # one channel would broadcast to many
+        raise ValueError(f'noise with a {name} of {len(values)} channels does not fit images of {channels}')
+    return values
+
+
 @dataclass(frozen=True)
 class GaussianNoise:
     """Adds N(0, sigma) to each pixel (paper, section 2.3).
 
     Args:
         sigma: Standard deviation in 0-255 pixel units; a pair (low, high) draws one value an image, uniformly.
-        mean: The normalisation's channel means, in 0-1 pixel units; one stands for all channels.
+        mean: The normalisation's channel means, in 0-1 pixel units; one stands for all channels, and several equal ones
+            for grey.
         std: The normalisation's channel standard deviations, in 0-1 pixel units; likewise.
         clip: Clip the noisy image to the valid pixel range, as one that is stored in a file is.
     """
@@ -64,11 +74,9 @@ class GaussianNoise:
         _check_images(x)
         if x.ndim == 3:
             return self(x[None], generator)[0]
-        for name, values in (('mean', self.mean), ('std', self.std)):
-            if len(values) not in (1, x.shape[1]):  # one channel would broadcast to many
-                raise ValueError(f'noise with a {name} of {len(values)} channels does not fit images of {x.shape[1]}')
+        mean, std = (per_channel(_fitting(name, values, x.shape[1]), x)
+                     for name, values in (('mean', self.mean), ('std', self.std)))
         low, high = self.sigma_range
-        mean, std = per_channel(self.mean, x), per_channel(self.std, x)
         sigma = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)
         sigma = (low + (high - low) * sigma) / 255 / std
         # drawn in the order of memory, and as crops lie there

@@ -200,6 +200,14 @@ def test_one_mean_and_deviation_stand_for_all_channels(channels: int) -> None:
     assert torch.equal(one, each)
 
 
+def test_equal_values_of_colours_are_those_of_grey() -> None:
+    x = torch.zeros(2, 1, 8, 8)
+    grey, colours = (GaussianNoise(25., (0.5,) * n, (0.2,), clip=True)(x, generator()) for n in (1, 3))
+    assert torch.equal(colours, grey)
+    with pytest.raises(ValueError, match='mean of 2 channels does not fit images of 3'):
+        GaussianNoise(25., (0.5,) * 2, STD)(torch.zeros(2, 3, 8, 8))
+
+
 def test_a_deviation_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match='std must be more than 0'):
         GaussianNoise(25., MEAN, (0.2, 0., 0.2))

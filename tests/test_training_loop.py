@@ -155,6 +155,14 @@ def test_moving_average(tmp_path: Path) -> None:
             torch.testing.assert_close(value, torch.lerp(first[key], second[key], 2 ** (-2 / 3)))
 
 
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_the_logged_loss_is_the_mean_of_each_pass(tmp_path: Path, accumulate: int) -> None:
+    """A classifier that answers 0 whatever it sees has a cross-entropy of log 2."""
+    _, log = train(tmp_path, lr=1e-30, epochs=3, accumulate=accumulate,
+                   change=lambda model: torch.nn.init.zeros_(model.head.fc.weight))
+    assert [row['loss'] for row in log] == pytest.approx([math.log(2)] * 3)
+
+
 @pytest.mark.usefixtures('_float32')
 def test_accumulated_parts_add_up(tmp_path: Path) -> None:
     """Up to rounding, where the norms' statistics are fixed; else each part is normalised by its own."""

@@ -177,8 +177,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
         index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unreadable': unreadable}
         (partial / 'index.json').write_text(json.dumps(index))
-        for file in partial.iterdir():
-            sync(file)
+        for path in (*partial.iterdir(), partial):
+            sync(path)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:

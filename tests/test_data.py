@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
 
 from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
-from scae_zoo.training.data import Batches, ImageSet, denormalize, normalize
+from scae_zoo.training.data import BaseBatches, ImageSet, denormalize, normalize
 from scae_zoo.training.distributed import World
 from scae_zoo.training.settings import Optimization
 
@@ -23,12 +24,12 @@ def image_set(n: int = 10, side: int = 6) -> ImageSet:
 
 
 def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, *, seed: int = 0, rank: int = 0,
-            world_size: int = 1) -> Batches:
+            world_size: int = 1) -> BaseBatches:
     def prepare(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return x.float() + torch.rand(len(x), 1, 1, 1, generator=generator) / 2, y
 
     settings = Optimization(batch_size=batch_size, seed=seed)
-    return Batches(data, settings, crop or RandomCrop(6, flip=False), prepare, World(rank, world_size, CPU))
+    return data.batches(settings, crop or RandomCrop(6, flip=False), prepare, World(rank, world_size, CPU))
 
 
 def numbers(epoch: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:
@@ -53,6 +54,8 @@ def test_split_leaves_some_of_each_class() -> None:
         image_set(2).split(0.5, 0)
     with pytest.raises(ValueError, match='leaves none of the 4 images'):
         image_set(4).split(1., 0)
+    with pytest.raises(ValueError, match='leaves none of the 1 images'):
+        image_set(1).split(0.1, 0)
     assert len(image_set(4).split(0.01, 0)[0]) == 1
     without_labels = ImageSet(image_set(8).images)
     assert [len(part) for part in without_labels.split(0.25, 0)] == [2, 6]
@@ -114,15 +117,36 @@ def test_refused_batches() -> None:
 
 def test_labels_per_class() -> None:
     data = image_set(20)
+    data = replace(data, targets=torch.tensor([0] * 10 + [1] * 3 + [2] * 7), classes=('a', 'b', 'c'))
     picked, left = data.per_class(3, seed=0)
     assert sorted([*picked.tolist(), *left.tolist()]) == list(range(20))
-    assert data.subset(picked, 'some').targets.bincount().tolist() == [3, 3]
+    labelled = data.labelled(3, seed=0)
+    assert torch.equal(labelled.images, data.images[picked])
+    assert labelled.targets.tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert labelled.identity == 'noise 3 labels per class, seed 0'
+    assert labelled.classes == data.classes
     assert torch.equal(data.per_class(3, seed=0)[0], picked)
     assert not torch.equal(data.per_class(3, seed=1)[0], picked)
-    with pytest.raises(ValueError, match="class 'a' has 10 images, fewer than the 11 labels asked for"):
-        data.per_class(11, seed=0)
+    with pytest.raises(ValueError, match="class 'b' has 3 images, fewer than the 4 labels asked for"):
+        data.per_class(4, seed=0)
     with pytest.raises(ValueError, match='needs images with one label each'):
         ImageSet(data.images).per_class(1, seed=0)
+
+
+def test_measured_on_the_classes_that_were_learned() -> None:
+    data = image_set()
+    data.require_classes(('a', 'b'))
+    for other, difference in ((('b', 'a'), 'their order'), (('a', 'c', 'b', 'd'), 'c, d'), (('c', 'a'), 'b, c')):
+        with pytest.raises(ValueError, match=f'differ from those of training: {difference}$'):
+            data.require_classes(other)
+    for unlabelled in (replace(data, targets=None), replace(data, classes=())):
+        with pytest.raises(ValueError, match='the test images have no labels'):
+            unlabelled.require_classes(unlabelled.classes)
+    some = torch.tensor([[1., 0], [-1, 0]])
+    replace(data, images=data.images[:2], targets=some).require_classes(('a', 'b'))
+    with pytest.raises(ValueError, match='none of the images to be measured on is of any class'):
+        replace(data, images=data.images[:2], targets=some - 1).require_classes(('a', 'b'))
+    replace(data, targets=torch.zeros(10, dtype=torch.long)).require_classes(('a', 'b'))  # the first class is one
 
 
 def test_normalize() -> None:

@@ -5,16 +5,18 @@ import math
 import pytest
 import torch
 
-from scae_zoo.autoencoder import create_autoencoder
+from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.evaluation import (
     accuracy,
     average_precisions,
+    by_class,
     central_crop,
     denoising_quality,
     knn_accuracy,
     linear_accuracy,
     logits,
+    logits_and_flip_average,
     mean_average_precision,
     mean_iou,
     psnr,
@@ -53,11 +55,11 @@ class Identity(Means):
 
 
 def test_psnr() -> None:
-    a = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    a = torch.full((3, 3, 4, 4), 30, dtype=torch.uint8)
     b = a.clone()
-    b[0] = 255
-    b[1] = 10
-    b[2, :, :2] = 10
+    a[0], b[0] = 255, 0
+    b[1] += 10
+    b[2, :, :2] -= 10
     torch.testing.assert_close(psnr(a, b), torch.tensor([0., 28.1308, 31.1411]), atol=1e-3, rtol=0)
 
 
@@ -118,6 +120,7 @@ def test_average_precision() -> None:
     assert first == pytest.approx(100 * (1 + 2 / 3) / 2)
     assert math.isnan(second)
     assert mean_average_precision([first, second]) == pytest.approx(first)
+    assert by_class(('a', 'b'), [first, second]) == {'a': first, 'b': None}
     targets[1, 0] = 0  # counted now, it stands before the second positive
     assert average_precisions(scores, targets)[0] == pytest.approx(100 * (1 + 2 / 4) / 2)
 
@@ -144,8 +147,20 @@ def test_mean_iou_of_nothing() -> None:
         mean_iou(FirstChannel(), [], 4, HALF, HALF)
     with pytest.raises(ValueError, match='no image with a pixel that is counted'):
         mean_iou(FirstChannel(), [(image, torch.full((2, 2), IGNORED, dtype=torch.uint8))], 4, HALF, HALF)
-    with pytest.raises(ValueError, match='a mask has class 9, but the segmenter knows only 0 to 3'):
-        mean_iou(FirstChannel(), [(image, torch.full((2, 2), 9, dtype=torch.uint8))], 4, HALF, HALF)
+    for value in (4, 9):
+        with pytest.raises(ValueError, match=f'a mask has class {value}, but the segmenter knows only 0 to 3'):
+            mean_iou(FirstChannel(), [(image, torch.full((2, 2), value, dtype=torch.uint8))], 4, HALF, HALF)
+
+
+def test_mean_iou_of_images_too_small_for_a_network() -> None:
+    """They are enlarged first; only what was there is measured."""
+    model = create_segmenter('scae_springenberg9', 2, 'random').eval()
+    torch.nn.init.zeros_(model.decoder.head.weight)
+    model.decoder.head.bias.data = torch.tensor([0., 1.])
+    mask = torch.tensor([[0, 1, 1], [1, 255, 1]], dtype=torch.uint8)
+    result = mean_iou(model, [(torch.zeros(3, 2, 3, dtype=torch.uint8), mask)], 2, HALF, HALF)
+    assert result.per_class == [0, 80]
+    assert result.pixel_accuracy == 80
 
 
 def test_knn() -> None:
@@ -171,6 +186,16 @@ def test_logits() -> None:
     torch.testing.assert_close(plain, torch.stack([left, torch.zeros(5)], 1), atol=1e-3, rtol=0)
     mirrored = logits(Means(), images, HALF, HALF, crop=4, mirrored=True)
     torch.testing.assert_close(mirrored, torch.stack([torch.zeros(5), left], 1), atol=1e-3, rtol=0)
+
+
+def test_flip_average() -> None:
+    """The mean of the answers to the image and to its mirror."""
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    images[0, ..., :4] = 100
+    images[1, ..., 4:] = 60
+    plain, averaged = logits_and_flip_average(Means(), images, HALF, HALF, 6)
+    torch.testing.assert_close(plain, torch.tensor([[100., 0], [0, 60]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(averaged, torch.tensor([[50., 50], [30, 30]]), atol=1e-3, rtol=0)
 
 
 def test_accuracies() -> None:
@@ -236,9 +261,10 @@ def test_large_images_are_measured_a_few_at_a_time() -> None:
 
 
 def test_linear_accuracy() -> None:
-    """Classes that a line parts, on features of very different scales; one test image lies on the wrong side."""
-    x = torch.arange(-20., 20.)[:, None] + 0.5
-    train = torch.cat([x * 1e4, torch.ones_like(x) * 1e-3], 1)
+    """Of two features of very different scales the classes differ in the small one, where a penalty on large weights
+    would leave nothing but which class has more images. One test image lies on the wrong side."""
+    x = torch.arange(-30., 10.)[:, None] + 0.5
+    train = torch.cat([x * 1e-4, torch.full_like(x, 1e4)], 1)
     targets = (x[:, 0] > 0).long()
-    test = torch.tensor([[-5e4, 1e-3], [5e4, 1e-3], [9e4, 1e-3], [3e4, 1e-3]])
+    test = torch.tensor([[-5e-4, 1e4], [5e-4, 1e4], [9e-4, 1e4], [3e-4, 1e4]])
     assert linear_accuracy(train, targets, test, torch.tensor([0, 1, 1, 0])) == pytest.approx(75)

@@ -42,6 +42,7 @@ def train(
         compile_model: bool = False,
         layer_decay: float | None = None,
         save_seconds: float = 0,
+        rank: int = 0,
         **settings: Any,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a classifier on noise; the model and the log."""
@@ -58,16 +59,16 @@ def train(
             raise Stopped
         return normalize(crops, HALF, HALF) * (math.nan if calls == poison_at else 1), targets
 
-    world = World(0, 1, torch.device('cpu'))
+    world = World(rank, 1, torch.device('cpu'))
     optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
     batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization, RandomCrop(17), prepare,
-                      world)
+                      world._replace(rank=0))
     run = RunFolder(folder, {'lr': optimization.lr})
     with run.held():
         trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
                       compile_model=compile_model, on_epoch=on_epoch, save_seconds=save_seconds,
                       layer_decay=layer_decay)
-        return trained, run.load_state()[1]['history']
+        return trained, run.load_state()[1]['history'] if world.is_main else []
 
 
 def assert_identical(a: torch.nn.Module, b: torch.nn.Module) -> None:
@@ -153,14 +154,6 @@ def test_moving_average(tmp_path: Path) -> None:
     for key, value in average.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, torch.lerp(first[key], second[key], 2 ** (-2 / 3)))
-
-
-@pytest.mark.parametrize('accumulate', [1, 2])
-def test_the_logged_loss_is_the_mean_of_each_pass(tmp_path: Path, accumulate: int) -> None:
-    """A classifier that answers 0 whatever it sees has a cross-entropy of log 2."""
-    _, log = train(tmp_path, lr=1e-30, epochs=3, accumulate=accumulate,
-                   change=lambda model: torch.nn.init.zeros_(model.head.fc.weight))
-    assert [row['loss'] for row in log] == pytest.approx([math.log(2)] * 3)
 
 
 @pytest.mark.usefixtures('_float32')

@@ -7,6 +7,7 @@ import torch
 
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.models.scae import ScaeEncoder
+from scae_zoo.training import calibration
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.calibration import calibrate_batch_norm
 from scae_zoo.training.data import Batches, ImageSet
@@ -54,6 +55,16 @@ def test_statistics_without_dropout(batch_size: int) -> None:
     assert_statistics(model, images.float() / 255, tolerance=0.1)
     assert [block.bn.momentum for block in model.blocks] == momenta
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+
+
+@pytest.mark.parametrize(('limit', 'steps'), [(100, 4), (10, 2), (14, 2), (3, 1)])
+def test_as_many_images_as_it_takes(monkeypatch: pytest.MonkeyPatch, limit: int, steps: int) -> None:
+    monkeypatch.setattr(calibration, 'IMAGES', limit)
+    seen = []
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+    model.register_forward_hook(lambda _model, inputs, _output: seen.append(len(inputs[0])))
+    calibrate_batch_norm(model, batches_of(noise(20), 5), epoch=0)
+    assert seen == [5] * steps
 
 
 @pytest.mark.usefixtures('_float32')

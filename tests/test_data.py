@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
-from scae_zoo.training.data import BaseBatches, ImageSet, denormalize, normalize
+from scae_zoo.training.data import BaseBatches, ImageSet, denormalize, normalize, seed_of
 from scae_zoo.training.distributed import World
 from scae_zoo.training.settings import Optimization
 
@@ -91,6 +91,41 @@ def test_function_of_seed_epoch_and_step() -> None:
     torch.rand(9)  # the global generator has no part in it
     other = next(batches(data, 2, RandomCrop(6), seed=4).epoch(1))
     assert not torch.equal(other[0], whole[0][0])
+
+
+def test_everything_is_drawn_anew() -> None:
+    """Order, crops and what is made of them: in each epoch, by each seed; crops also in each step and process."""
+    def drawn(epoch: int = 0, **kwargs: int) -> tuple[list[list[int]], list[int], list[float]]:
+        crop = RandomCrop(6, flip=False)
+        order = numbers(batches(image_set(), 2, crop, **kwargs).epoch(epoch))
+        places = ImageSet(torch.arange(12, dtype=torch.uint8).expand(8, 3, 12, 12))
+        first = [x[0, 0, 0, 0].item() for x, _ in batches(places, 2, crop, **kwargs).epoch(epoch)]
+        return order, [int(x) for x in first], [x % 1 for x in first]
+
+    base = drawn()
+    assert base == drawn()
+    for other in (drawn(epoch=1), drawn(seed=1)):
+        assert all(a != b for a, b in zip(base, other, strict=True))
+    for several in base[1:]:
+        assert len(set(several)) > 1
+    ranks = [drawn(rank=rank, world_size=2) for rank in range(2)]
+    assert all(a != b for a, b in zip(*ranks, strict=True))
+
+
+def test_seeds_stay_what_they_are() -> None:
+    """Runs of earlier versions can be repeated."""
+    assert seed_of(0) == 7896617691693857887
+    assert seed_of(1, 2, 3) == 6498626229777268288
+
+
+def test_what_is_known_of_images() -> None:
+    images = torch.zeros(2, 3, 9, 5, dtype=torch.uint8)
+    assert ImageSet(images).side == 5
+    assert ImageSet(images.mT).side == 5
+    assert not ImageSet(images).multi_label
+    assert not ImageSet(images, torch.zeros(2)).multi_label
+    assert ImageSet(images, torch.zeros(2, 1)).multi_label
+    assert not ImageSet(images, torch.zeros(2, 9, 5)).multi_label
 
 
 def test_crops_of_the_epochs_size() -> None:

@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from scae_zoo import create_autoencoder, create_segmenter
+from scae_zoo import create_segmenter
 from scae_zoo.training.data import ImageSet
 from scae_zoo.training.evaluation import (
     accuracy,
     average_precisions,
+    batches_of,
     by_class,
     central_crop,
-    denoising_quality,
     knn_accuracy,
     linear_accuracy,
     logits,
@@ -49,11 +49,6 @@ class FirstChannel(Means):
         return torch.nn.functional.one_hot(classes, 4).permute(0, 3, 1, 2).float()
 
 
-class Identity(Means):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
 def test_psnr() -> None:
     a = torch.full((3, 3, 4, 4), 30, dtype=torch.uint8)
     b = a.clone()
@@ -61,50 +56,6 @@ def test_psnr() -> None:
     b[1] += 10
     b[2, :, :2] -= 10
     torch.testing.assert_close(psnr(a, b), torch.tensor([0., 28.1308, 31.1411]), atol=1e-3, rtol=0)
-
-
-def test_denoising_quality() -> None:
-    """Without noise and with it; SSIM of two constant images is their luminance term."""
-    images = torch.full((4, 3, 16, 16), 100, dtype=torch.uint8)
-    noisy = denoising_quality(Identity(), images, 20., HALF, HALF)
-    assert noisy.images == 4
-    assert noisy.noisy == pytest.approx(20 * math.log10(255 / 20), abs=0.2)
-    assert noisy.denoised == noisy.noisy
-    assert noisy.denoised_ssim == noisy.noisy_ssim < 0.5
-    assert noisy.noisy_pooled == pytest.approx(noisy.noisy, abs=0.1)
-    assert denoising_quality(Identity(), images, 20., HALF, HALF) == noisy
-
-    class Brighter(Identity):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.full_like(x, (140 - 127.5) / 127.5)
-
-    result = denoising_quality(Brighter(), images, 0., HALF, HALF)
-    constant = (0.01 * 255) ** 2
-    assert result.denoised == pytest.approx(20 * math.log10(255 / 40), abs=1e-3)
-    assert result.denoised_ssim == pytest.approx(
-        (2 * 100 * 140 + constant) / (100 ** 2 + 140 ** 2 + constant), abs=1e-3)
-    assert result.noisy_ssim == pytest.approx(1, abs=1e-4)
-
-
-def test_pooled_psnr() -> None:
-    """From the mean squared error of all images: not the mean of their decibels."""
-    class Grey(Identity):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.full_like(x, (100 - 127.5) / 127.5)
-
-    images = torch.tensor([110, 130], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 16, 16)
-    result = denoising_quality(Grey(), images, 0., HALF, HALF, batch_size=1)
-    assert result.denoised == pytest.approx((28.1308 + 18.5884) / 2, abs=1e-3)
-    assert result.denoised_pooled == pytest.approx(10 * math.log10(255 ** 2 / 500), abs=1e-3)
-
-
-def test_denoising_quality_of_the_shipped_checkpoint() -> None:
-    model = create_autoencoder('scae_springenberg9.dae_cifar10', pretrained=True)
-    cfg = model.encoder.pretrained_cfg
-    ramp = torch.arange(32).mul(7).byte().expand(2, 3, 32, 32)
-    result = denoising_quality(model, ramp, 30., cfg['mean'], cfg['std'])
-    assert result.denoised > result.noisy + 3
-    assert result.denoised_ssim > result.noisy_ssim
 
 
 def test_accuracy() -> None:
@@ -258,6 +209,18 @@ def test_large_images_are_measured_a_few_at_a_time() -> None:
     ten_crop_scores(Watched(), images[:5], HALF, HALF, 256)
     assert max(seen) <= 2 ** 21
     assert sum(seen) == (40 + 50) * 256 ** 2
+
+
+def test_how_many_images_at_a_time() -> None:
+    """As many as 250, or 2^21 pixels of what the network sees of them; at least one."""
+    def sizes(images: int, height: int, width: int, *args: int) -> list[int]:
+        return [len(part) for part in batches_of(torch.zeros(images, 1, height, width), *args)]
+
+    assert sizes(501, 4, 4) == [250, 250, 1]
+    assert sizes(11, 1024, 512) == [4, 4, 3]
+    assert sizes(5, 1024, 512, 1024) == [2, 2, 1]
+    assert sizes(2, 2048, 2048) == [1, 1]
+    assert sizes(5, 4, 4, 4, 2) == [2, 2, 1]
 
 
 def test_linear_accuracy() -> None:

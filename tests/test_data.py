@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
-from scae_zoo.training.data import BaseBatches, ImageSet, denormalize, normalize, seed_of
+from scae_zoo.training.data import BaseBatches, Batches, ImageSet, Plain, denormalize, normalize, seed_of
 from scae_zoo.training.distributed import World
 from scae_zoo.training.settings import Optimization
 
@@ -34,6 +34,14 @@ def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, *, 
 
 def numbers(epoch: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:
     return [x[:, 0, 0, 0].int().tolist() for x, _ in epoch]
+
+
+def drawn(epoch: int = 0, **kwargs: int) -> tuple[list[list[int]], list[int], list[float]]:
+    """The order of the images, where the crops begin from the left, and what else is drawn for them."""
+    order = numbers(batches(image_set(), 2, **kwargs).epoch(epoch))
+    places = ImageSet(torch.arange(12, dtype=torch.uint8).expand(8, 3, 12, 12))
+    first = [x[0, 0, 0, 0].item() for x, _ in batches(places, 2, **kwargs).epoch(epoch)]
+    return order, [int(x) for x in first], [x % 1 for x in first]
 
 
 @pytest.mark.parametrize('share', [0.1, 0.25, 0.5, 0.85])
@@ -95,16 +103,9 @@ def test_function_of_seed_epoch_and_step() -> None:
 
 def test_everything_is_drawn_anew() -> None:
     """Order, crops and what is made of them: in each epoch, by each seed; crops also in each step and process."""
-    def drawn(epoch: int = 0, **kwargs: int) -> tuple[list[list[int]], list[int], list[float]]:
-        crop = RandomCrop(6, flip=False)
-        order = numbers(batches(image_set(), 2, crop, **kwargs).epoch(epoch))
-        places = ImageSet(torch.arange(12, dtype=torch.uint8).expand(8, 3, 12, 12))
-        first = [x[0, 0, 0, 0].item() for x, _ in batches(places, 2, crop, **kwargs).epoch(epoch)]
-        return order, [int(x) for x in first], [x % 1 for x in first]
-
     base = drawn()
     assert base == drawn()
-    for other in (drawn(epoch=1), drawn(seed=1)):
+    for other in (drawn(1), drawn(seed=1)):
         assert all(a != b for a, b in zip(base, other, strict=True))
     for several in base[1:]:
         assert len(set(several)) > 1
@@ -114,8 +115,25 @@ def test_everything_is_drawn_anew() -> None:
 
 def test_seeds_stay_what_they_are() -> None:
     """Runs of earlier versions can be repeated."""
-    assert seed_of(0) == 7896617691693857887
-    assert seed_of(1, 2, 3) == 6498626229777268288
+    assert [seed_of(0), seed_of(1, 2, 3)] == [7896617691693857887, 6498626229777268288]
+    order, columns, noise = drawn(2, seed=3)
+    assert order == [[2, 3], [6, 5], [8, 4], [7, 9], [1, 0]]
+    assert columns == [2, 5, 3, 6]
+    assert noise == pytest.approx([0.395033, 0.212764, 0.153188, 0.469446], abs=1e-5)
+
+
+def test_images_elsewhere_than_the_network() -> None:
+    """Drawn ahead, they are the same; to the CPU that has a number, those on the CPU are elsewhere."""
+    def drawn_on(device: str, first_step: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        world = World(0, 1, torch.device(device))
+        loader = Batches(image_set(side=9), Optimization(batch_size=3), RandomCrop(6), Plain(MEAN, STD), world)
+        return list(loader.epoch(1, first_step))
+
+    assert torch.device('cpu:0') != image_set().images.device
+    for first_step, steps in ((0, 3), (2, 1), (3, 0)):
+        here, there = (drawn_on(device, first_step) for device in ('cpu', 'cpu:0'))
+        assert len(here) == steps
+        torch.testing.assert_close(there, here, rtol=0, atol=0)
 
 
 def test_what_is_known_of_images() -> None:
@@ -148,6 +166,7 @@ def test_refused_batches() -> None:
         batches(image_set(), 5, world_size=2)
     with pytest.raises(ValueError, match='--crop 7 does not fit into images of 6x6; give a larger --size'):
         batches(image_set(), 2, RandomCrop(7))
+    assert len(batches(image_set(1), 2)) == 1
 
 
 def test_labels_per_class() -> None:

@@ -1,12 +1,14 @@
 """Measures against figures worked out by hand."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from scae_zoo import create_segmenter
-from scae_zoo.training.data import ImageSet
+from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.data import ImageSet, normalize
 from scae_zoo.training.evaluation import (
     accuracy,
     average_precisions,
@@ -177,6 +179,10 @@ def test_ten_crops() -> None:
     torch.testing.assert_close(tenths, tenths.round(), atol=1e-3, rtol=0)
     assert 0 < tenths.mean() < 10
     assert torch.equal(ten_crop_scores(Means(), images, HALF, HALF, 8, batch_size=3), scores)
+    index = torch.zeros(10, dtype=torch.long)
+    crops, _ = RandomCrop(8)(images, index, index, torch.Generator().manual_seed(0))
+    scores = ten_crop_scores(Means(), images[:1], HALF, HALF, 8)
+    torch.testing.assert_close(scores[0], Means()(normalize(crops, HALF, HALF)).mean(0), atol=1e-3, rtol=0)
 
 
 def test_a_batch_without_counted_pixels_has_no_loss() -> None:
@@ -201,14 +207,19 @@ def test_large_images_are_measured_a_few_at_a_time() -> None:
 
     class Watched(Means):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(x.numel() // 3)
+            seen.append(len(x))
             return super().forward(x)
 
-    images = torch.zeros(40, 3, 256, 256, dtype=torch.uint8)
-    logits(Watched(), images, HALF, HALF, crop=256)
-    ten_crop_scores(Watched(), images[:5], HALF, HALF, 256)
-    assert max(seen) <= 2 ** 21
-    assert sum(seen) == (40 + 50) * 256 ** 2
+    def sizes(images: int, side: int, measure: Callable[..., torch.Tensor], crop: int, **kwargs: int) -> list[int]:
+        seen.clear()
+        measure(Watched(), torch.zeros(images, 3, side, side, dtype=torch.uint8), HALF, HALF, crop=crop, **kwargs)
+        return seen
+
+    assert sizes(40, 256, logits, 256) == [32, 8]  # 2^21 pixels
+    assert sizes(40, 256, logits, 128) == [40]
+    assert sizes(5, 256, ten_crop_scores, 256) == [30, 20]
+    assert sizes(3, 16, logits, 16, batch_size=2) == [2, 1]
+    assert sizes(3, 16, ten_crop_scores, 16, batch_size=2) == [20, 10]
 
 
 def test_how_many_images_at_a_time() -> None:

@@ -94,6 +94,8 @@ def randomize(model: torch.nn.Module) -> torch.nn.Module:
     for module in model.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
             torch.nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                torch.nn.init.normal_(module.bias)
     return randomize_norms(model)
 
 

@@ -42,6 +42,7 @@ def train(
         compile_model: bool = False,
         layer_decay: float | None = None,
         save_seconds: float = 0,
+        rank: int = 0,
         **settings: Any,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a classifier on noise; the model and the log."""
@@ -58,16 +59,16 @@ def train(
             raise Stopped
         return normalize(crops, HALF, HALF) * (math.nan if calls == poison_at else 1), targets
 
-    world = World(0, 1, torch.device('cpu'))
+    world = World(rank, 1, torch.device('cpu'))
     optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
     batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization, RandomCrop(17), prepare,
-                      world)
+                      world._replace(rank=0))
     run = RunFolder(folder, {'lr': optimization.lr})
     with run.held():
         trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
                       compile_model=compile_model, on_epoch=on_epoch, save_seconds=save_seconds,
                       layer_decay=layer_decay)
-        return trained, run.load_state()[1]['history']
+        return trained, run.load_state()[1]['history'] if world.is_main else []
 
 
 def assert_identical(a: torch.nn.Module, b: torch.nn.Module) -> None:

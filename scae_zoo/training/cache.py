@@ -183,8 +183,8 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         index = {'shape': [len(labels), *shape], 'masks': has_masks, 'values': sorted(values), 'unsure': unsure,
                  'unreadable': unreadable, 'left_out': left_out}
         (partial / 'index.json').write_text(json.dumps(index))
-        for file in partial.iterdir():
-            sync(file)
+        for path in (*partial.iterdir(), partial):
+            sync(path)
         take_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

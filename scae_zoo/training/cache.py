@@ -111,7 +111,7 @@ def load(
         entry = read_entry(folder)
         if entry is None:
             raise ValueError(f'{folder}: was removed while it was needed; run this again')
-    images, targets, unreadable, left_out, unsure = entry
+    images, targets, unreadable, left_out, values, unsure = entry
     check_unreadable(unreadable, len(images) + len(unreadable), max_unreadable)
     say_unsure(source.identity, unsure)
     classes = source.classes
@@ -125,7 +125,7 @@ def load(
         None if targets is None else torch.from_numpy(targets),
         classes,
         f'{source.identity} {size or ""}'.strip(),
-        mask_indices=tuple(index.get('values', ())),
+        mask_indices=tuple(values),
         mask_values=source.codes.values if source.codes and not source.codes.colours else (),
         origins=source.origins.without(left_out) if source.origins else Origins.of_numbers(
             source.identity, range(len(images))),

@@ -21,7 +21,7 @@ from scae_zoo import create_autoencoder
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.checkpoints import CheckpointError
 from scae_zoo.cli.options import whole_number
-from scae_zoo.console import end_output, open_streams
+from scae_zoo.console import console
 from scae_zoo.corruption import GaussianNoise
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
@@ -62,15 +62,12 @@ def steps(args: argparse.Namespace, device: torch.device) -> int:
 @contextlib.contextmanager
 def benchmark(device: str | None) -> Iterator[World]:
     """Where to measure; a fault inside the block ends the script with one line."""
-    open_streams()
     try:
-        with world(device) as where:
+        with console(), world(device) as where:
             if where.size > 1:
                 raise ValueError('a benchmark is one process, not for torchrun')
             yield where
-            sys.stdout.flush()
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
-        end_output()
         raise SystemExit(f'{Path(sys.argv[0]).stem}: error: {error}') from None
 
 

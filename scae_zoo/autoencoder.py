@@ -1,7 +1,7 @@
 """The auto-encoder: encoder, decoder and the shortcuts between them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import timm
@@ -63,7 +63,7 @@ class Scae(EncoderDecoder):
         """The features, N x C_N x H_N x W_N, and what the decoder needs beside them: z_0 … z_{N-1}."""
         return self.encoder.forward_shortcuts(x)
 
-    def decode(self, features: torch.Tensor, raw: Sequence[torch.Tensor]) -> torch.Tensor:
+    def decode(self, features: torch.Tensor, raw: list[torch.Tensor]) -> torch.Tensor:
         """The reconstruction, from both results of ``encode``."""
         x = self.decoder(features, raw)
         return x + raw[0] if self.decoder.shortcuts else x

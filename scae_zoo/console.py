@@ -1,23 +1,66 @@
-"""Standard output and errors, where nobody has opened them or they cannot take what is printed."""
+"""Standard output and errors that end nothing: they may be closed, as a service's are, or their disk may be full."""
 
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 
-def open_streams() -> None:
-    """Print to nowhere where stdout or stderr was closed, as a service's may be: Python has None there then, which
-    tqdm cannot write to. Names of files that are no text are printed with escapes."""
-    for name in ('stdout', 'stderr'):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, 'w'))  # noqa: SIM115  (for as long as the process runs)
+class _Stream:
+    """A stream that loses what it cannot write, but for a pipe that nobody reads any more, which is to end us."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return self.stream.write(text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.fault = error
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self.stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.fault = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def console() -> Iterator[None]:
+    """Print as a program does: what cannot be printed ends nothing inside, and is said at the end.
+
+    Names of files that are no text are printed with escapes. Where a stream was closed, and Python has None, it is
+    there and goes nowhere.
+
+    Raises:
+        BrokenPipeError: Nobody reads the output any more, as after ``| head``.
+        OSError: At the end: something could not be printed.
+    """
+    before = sys.stdout, sys.stderr
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
         sys.stdout.reconfigure(errors='backslashreplace')
-
-
-def end_output() -> None:
-    """Print what is waiting to be; lose what cannot be, or Python would try again, and complain, at its end."""
+    output, errors = (_Stream(stream or open(os.devnull, 'w')) for stream in before)  # noqa: SIM115  (to our end)
+    sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
     try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        yield
+        output.flush()
+        if output.fault:
+            raise OSError(f'what is printed cannot be written ({output.fault.strerror}); make room, or print elsewhere')
+    finally:
+        for each in (output, errors):
+            try:
+                each.stream.flush()
+            except OSError:  # else Python would try again, and complain, at its end
+                os.dup2(os.open(os.devnull, os.O_WRONLY), each.stream.fileno())
+        sys.stdout, sys.stderr = before

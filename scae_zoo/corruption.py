@@ -15,14 +15,33 @@ def per_channel(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=like.dtype).view(-1, 1, 1).to(like.device, non_blocking=True)
 
 
+def _check_images(x: torch.Tensor) -> None:
+    if not isinstance(x, torch.Tensor):
+        raise ValueError(f'images must be a tensor, N x C x H x W or C x H x W, not {type(x).__name__}')
+    if x.ndim not in (3, 4) or not x.is_floating_point():
+        shape = ' x '.join(map(str, x.shape)) or 'no dimensions'
+        raise ValueError('images must be floating-point numbers in normalised units, N x C x H x W or C x H x W, not '
+                         f'{str(x.dtype).removeprefix("torch.")} of {shape}')
+
+
+def _fitting(name: str, values: Sequence[float], channels: int) -> Sequence[float]:
+    """The mean or standard deviation of images with that many channels, one value or as many."""
+    if channels == 1 and len(set(values)) == 1:  # those of colours, where they do not differ, are those of grey
+        return values[:1]
+    if len(values) not in (1, channels):  # one channel would broadcast to many
+        raise ValueError(f'noise with a {name} of {len(values)} channels does not fit images of {channels}')
+    return values
+
+
 @dataclass(frozen=True)
 class GaussianNoise:
     """Adds N(0, sigma) to each pixel (paper, section 2.3).
 
     Args:
         sigma: Standard deviation in 0-255 pixel units; a pair (low, high) draws one value an image, uniformly.
-        mean: The normalisation's channel means, in 0-1 pixel units.
-        std: The normalisation's channel standard deviations, in 0-1 pixel units.
+        mean: The normalisation's channel means, in 0-1 pixel units; one stands for all channels, and several equal ones
+            for grey.
+        std: The normalisation's channel standard deviations, in 0-1 pixel units; likewise.
         clip: Clip the noisy image to the valid pixel range, as one that is stored in a file is.
     """
 
@@ -36,6 +55,8 @@ class GaussianNoise:
         if len(sigma) != 2 or not 0 <= sigma[0] <= sigma[1] < float('inf'):
             raise ValueError('sigma must be a number or a pair (low, high), finite, >= 0 and in order, '
                              f'not {self.sigma}')
+        if not min(self.std, default=1) > 0:
+            raise ValueError(f'std must be more than 0, not {self.std}')
 
     @property
     def sigma_range(self) -> tuple[float, float]:
@@ -43,14 +64,23 @@ class GaussianNoise:
         return low, high
 
     def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """A noisy copy of ``x``, N x C x H x W in normalised units."""
-        if len(self.std) not in (1, x.shape[1]):  # one channel would broadcast to many
-            raise ValueError(f'noise for {len(self.std)} channels does not fit images of {x.shape[1]}')
+        """A noisy copy of ``x``, N x C x H x W or C x H x W in normalised units.
+
+        A seed gives the same noise whatever the memory format of ``x``, on the same kind of device.
+
+        Raises:
+            ValueError: ``x`` is something else, or has other channels than ``mean`` or ``std``.
+        """
+        _check_images(x)
+        if x.ndim == 3:
+            return self(x[None], generator)[0]
+        mean, std = (per_channel(_fitting(name, values, x.shape[1]), x)
+                     for name, values in (('mean', self.mean), ('std', self.std)))
         low, high = self.sigma_range
-        mean, std = per_channel(self.mean, x), per_channel(self.std, x)
         sigma = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype, generator=generator)
         sigma = (low + (high - low) * sigma) / 255 / std
-        noise = torch.empty_like(x).normal_(generator=generator)
+        # drawn in the order of memory, and as crops lie there
+        noise = torch.empty_like(x, memory_format=torch.channels_last).normal_(generator=generator)
         x = torch.addcmul(x, noise, sigma)
         return torch.clamp(x, -mean / std, (1 - mean) / std) if self.clip else x
 
@@ -77,7 +107,10 @@ class BlockMask:
             raise ValueError(f'size must be between 1 and 65535 pixels, not {self.size}')
 
     def __call__(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """A masked copy of ``x``, N x C x H x W in normalised units."""
+        """A masked copy of ``x``, N x C x H x W or C x H x W in normalised units; a ValueError where it is neither."""
+        _check_images(x)
+        if x.ndim == 3:
+            return self(x[None], generator)[0]
         n, _, height, width = x.shape
         rows, cols = ((side + self.size - 2) // self.size + 1 for side in (height, width))  # that any offset shows
         rand = torch.rand(n, rows * cols + 2, device=x.device, generator=generator)

@@ -23,14 +23,14 @@ class Deconv2d(nn.ConvTranspose2d):
 
     def forward(self, x: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         stride, padding = self.stride[0], self.kernel_size[0] // 2
-        if is_exporting() and stride > 1:
+        if not torch.jit.is_scripting() and is_exporting() and stride > 1:
             # the range check on output_padding cannot be proved for dynamic sizes; taking rows by index needs no proof
             x = F.conv_transpose2d(x, self.weight, self.bias, stride, padding, stride - 1)
             for dim in (2, 3):
                 x = x.index_select(dim, torch.arange(mirrored.shape[dim], device=x.device))
             return x
         # with odd kernels and half padding, a transposed convolution alone gives stride * (i - 1) + 1
-        pad = [mirrored.shape[dim] - (stride * (x.shape[dim] - 1) + 1) for dim in (2, 3)]
+        pad = [mirrored.shape[dim] - (stride * (x.shape[dim] - 1) + 1) for dim in range(2, 4)]
         return F.conv_transpose2d(x, self.weight, self.bias, stride, padding, pad)
 
 
@@ -79,8 +79,6 @@ class ScaeDecoder(nn.Module):
         shortcuts: Whether the raw outputs of the encoder are added.
     """
 
-    grad_checkpointing = False
-
     def __init__(
             self,
             convs: Sequence[ConvSpec],
@@ -96,6 +94,7 @@ class ScaeDecoder(nn.Module):
         super().__init__()
         self.shortcuts = shortcuts
         self.num_classes = num_classes
+        self.grad_checkpointing = False
         norm_act_layer = get_norm_act_layer(norm_layer, act_layer)
         self.blocks = nn.ModuleList(
             ScaeDecoderBlock(
@@ -109,20 +108,25 @@ class ScaeDecoder(nn.Module):
             self.head = nn.Conv2d(channels, num_classes, kernel_size=3, padding=1, **dd)
         self.apply(init_weights)
 
-    def forward_features(self, features: torch.Tensor, raw: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward_features(self, features: torch.Tensor, raw: list[torch.Tensor]) -> torch.Tensor:
         """Everything but the last layer: a tensor of z_1's shape.
 
         Args:
             features: The encoder's output, N x C_N x H_N x W_N.
             raw: z_0 … z_{N-1} (``ScaeEncoder.forward_shortcuts``); without shortcuts only their sizes are read.
         """
-        for block, z in zip(self.blocks, reversed(raw[1:]), strict=True):
-            features = checkpoint(block, features, z, use_reentrant=False) if self.grad_checkpointing else block(
-                features, z)
+        for i, block in enumerate(self.blocks):
+            z = raw[-1 - i]
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                features = checkpoint(block, features, z, use_reentrant=False)
+            else:
+                features = block(features, z)
         return features
 
-    def forward(self, features: torch.Tensor, raw: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward(self, features: torch.Tensor, raw: list[torch.Tensor]) -> torch.Tensor:
         """The last layer's output, from what ``forward_features`` takes: an image, to which the one that went in is not
         added yet, or logits of z_1's size."""
         x = self.forward_features(features, raw)
-        return self.head(x, raw[0]) if self.num_classes is None else self.head(x)
+        if self.num_classes is None:
+            return self.head(x, raw[0])
+        return self.head(x)

@@ -75,6 +75,8 @@ def _faults_named(repo: str, file: str, again: str = '') -> Iterator[None]:
         yield
     except Exception as error:  # the Hub's client raises those of its HTTP library, of the system and of its own
         fault = ' '.join([line for line in str(error).splitlines() if line][:2])
+        if isinstance(error, (PermissionError, RuntimeError)):  # of the folder, or where there is no home for it
+            again = f'; give another folder for what is downloaded in $HF_HOME{again}'
         raise CheckpointError(
             f'{repo}: {file} could not be downloaded ({type(error).__name__}: {fault}). Ways out: '
             'try again with the network on, and logged in if it is private; check the name; '

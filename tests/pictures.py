@@ -2,9 +2,12 @@
 
 import io
 import json
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,6 +30,35 @@ def save(path: Path, value: int, size: tuple[int, int] = (8, 6)) -> Path:
 def save_mask(path: Path, value: int, size: tuple[int, int] = (8, 6)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new('L', size, value).save(path)
+
+
+def packed(pixels: np.ndarray, bits: int) -> bytes:
+    """Rows of values of few bits, each from a byte's start."""
+    planes = np.unpackbits(pixels[..., None], axis=2)[..., 8 - bits:]
+    return np.packbits(planes.reshape(len(pixels), -1), axis=1).tobytes()
+
+
+def png(pixels: np.ndarray, bits: int, palette: bool = False) -> bytes:
+    """Grey or palette, of few bits a pixel, which Pillow does not write."""
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+
+    height, width = pixels.shape
+    rows = b''.join(b'\0' + packed(row[None], bits) for row in pixels)
+    colours = chunk(b'PLTE', bytes(range(3 * 2 ** bits))) if palette else b''
+    header = struct.pack('>IIBBBBB', width, height, bits, 3 if palette else 0, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + colours + chunk(b'IDAT', zlib.compress(rows))
+            + chunk(b'IEND', b''))
+
+
+def tiff(pixels: np.ndarray, bits: int) -> bytes:
+    """Likewise grey, not compressed."""
+    height, width = pixels.shape
+    data = packed(pixels, bits)
+    tags = ((256, width), (257, height), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, height),
+            (279, len(data)))
+    entries = b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags)
+    return (b'II*\0' + struct.pack('<I', 8 + len(data)) + data + struct.pack('<H', len(tags)) + entries + bytes(4))
 
 
 def values(images: ImageSet) -> list[int]:

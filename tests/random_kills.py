@@ -1,13 +1,11 @@
 """Kill training at random moments, let it go on, and compare its end with that of a run that was never killed:
-``python tests/random_kills.py --kills 20``."""
+``python -m tests.random_kills --kills 20``."""
 
 import argparse
 import hashlib
 import json
-import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
-OPTIONS = '--model scae_springenberg9 --tag killed --size 20 --crop 17 --batch-size 8 --epochs 5 --save-seconds 0.01'
+from .processes import Process, scae
+
+OPTIONS = '--model scae_springenberg9 --tag killed --size 20 --crop 17 --batch-size 8 --epochs 3 --save-seconds 0.01'
 COMMANDS = {
     'pretrain': '',
     'finetune': '--ema 0.9 --drop-rate 0.2 --in-drop-rate 0.1 --mixup 0.2 --accumulate 2',
@@ -51,20 +50,17 @@ def write_images(folder: Path) -> None:
             coarse.resize((20, 20), Image.Resampling.BICUBIC).save(folder / name / f'{i}.png')
 
 
-def start(command: str, images: Path, out: Path) -> subprocess.Popen:
+def start(command: str, images: Path, out: Path) -> Process:
     """The command, with a cache of its own, so that decoding is killed too."""
-    args: list[str | Path] = [command, images, *OPTIONS.split(), *COMMANDS[command].split(), '-o', out]
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'SCAE_ZOO_CACHE': str(out.with_suffix('.cache'))}
-    return subprocess.Popen(
-        [sys.executable, '-m', 'scae_zoo', *args], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    args = [command, str(images), *OPTIONS.split(), *COMMANDS[command].split(), '-o', str(out)]
+    return Process(out.with_suffix('.log'), scae, *args, SCAE_ZOO_CACHE=str(out.with_suffix('.cache')))
 
 
 def end(command: str, images: Path, out: Path) -> list[str]:
     """Let a run go on to its end; the digests of its weights, and its log but for the times."""
-    process = start(command, images, out)
-    _, error = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f'{command} failed: {error.decode()}')
+    ended = start(command, images, out).wait()
+    if ended.returncode:
+        raise RuntimeError(f'{command} failed: {ended.stderr}')
     rows = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
     weights = sorted(out.glob('scae_*/*.safetensors'))
     assert weights
@@ -72,17 +68,15 @@ def end(command: str, images: Path, out: Path) -> list[str]:
             *(str((row['epoch'], row['loss'], row['lr'])) for row in rows)]
 
 
-def kill(process: subprocess.Popen, after: float, out: Path, pattern: str | None, delay: float) -> bool:
+def kill(process: Process, after: float, out: Path, pattern: str | None, delay: float) -> bool:
     """SIGKILL ``after`` seconds, or ``delay`` after the pattern's next file from then on; False: it ended before."""
     started = time.monotonic()
-    while process.poll() is None:
+    while process.returncode is None:
         if time.monotonic() - started >= after and (pattern is None or any(out.glob(pattern))):
             time.sleep(delay if pattern else 0)
             break
         time.sleep(0.001)
-    process.kill()
-    process.communicate()
-    return process.returncode < 0
+    return process.kill() < 0
 
 
 def random_kills(number: int, folder: Path, seed: int = 0) -> Iterator[Kill]:
@@ -90,6 +84,7 @@ def random_kills(number: int, folder: Path, seed: int = 0) -> Iterator[Kill]:
     rng = random.Random(seed)
     images = folder / 'images'
     write_images(images)
+    Process(folder / 'first.log', int).wait()  # not timed: it starts the process that all others are forked from
     expected, life = {}, {}
     for i in range(number):
         command = list(COMMANDS)[i % len(COMMANDS)]

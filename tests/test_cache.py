@@ -71,6 +71,23 @@ def test_two_processes_at_once(cache: Path, tmp_path: Path) -> None:
     assert len(folders(cache)) == 1
 
 
+def test_on_the_disk_before_it_takes_its_name(
+        cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files, and the names in their folder: after a power cut an entry is whole or not there."""
+    fsync, synced = os.fsync, set()
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        if all(name.startswith('.') for name in folders(cache)):
+            synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, 'fsync', noting)
+    load_images(str(write_images(tmp_path / 'set' / 'a', 2).parent), size=None)
+    entry = cache / folders(cache)[0]
+    assert {'images', 'index.json', 'labels.npy'} <= {path.name for path in entry.iterdir()}
+    assert {path.stat().st_ino for path in (entry, *entry.iterdir())} <= synced
+
+
 def test_killed_while_it_builds(cache: Path, tmp_path: Path) -> None:
     """What it left is not taken for whole, and is removed."""
     images = write_images(tmp_path / 'images', 150, 500)

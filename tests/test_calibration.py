@@ -1,40 +1,79 @@
 """Batch norms' statistics after training are those of images as the network meets them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from scae_zoo.autoencoder import create_encoder
+from scae_zoo.models.scae import ScaeEncoder
+from scae_zoo.training import calibration
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.calibration import calibrate_batch_norm
 from scae_zoo.training.data import Batches, ImageSet
 from scae_zoo.training.distributed import World
+from scae_zoo.training.finetuning import FineTuning, finetune
+from scae_zoo.training.runs import RunOptions
 from scae_zoo.training.settings import Optimization
+
+WORLD = World(0, 1, torch.device('cpu'))
+
+
+def noise(number: int) -> torch.Tensor:
+    return torch.randint(256, (number, 3, 17, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def plain(x: torch.Tensor, y: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     return x.float() / 255, y
 
 
+def batches_of(images: torch.Tensor, batch_size: int) -> Batches:
+    return Batches(ImageSet(images), Optimization(batch_size=batch_size), RandomCrop(17, flip=False), plain, WORLD)
+
+
+@torch.no_grad()
+def assert_statistics(model: ScaeEncoder, x: torch.Tensor, tolerance: float) -> None:
+    """The norms count what these images give: means within a share of the deviation, variances within twice that."""
+    for block in model.eval().blocks:
+        y = block.conv(x)
+        mean, var = y.mean((0, 2, 3)), y.var((0, 2, 3))
+        assert ((block.bn.running_mean - mean) / var.sqrt()).abs().max() < tolerance
+        assert (block.bn.running_var / var - 1).abs().max() < 2 * tolerance
+        x = block.bn(y)
+
+
 @pytest.mark.parametrize('batch_size', [5, 20, 64])
 def test_statistics_without_dropout(batch_size: int) -> None:
-    images = torch.randint(256, (20, 3, 17, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    world = World(0, 1, torch.device('cpu'))
-    settings = Optimization(batch_size=batch_size)
-    batches = Batches(ImageSet(images), settings, RandomCrop(17, flip=False), plain, world)
+    images = noise(20)
     torch.manual_seed(0)
     model = create_encoder('scae_springenberg9', None, num_classes=2, in_drop_rate=0.5, down_drop_rate=0.5).train()
     weights = {name: value.clone() for name, value in model.named_parameters()}
     momenta = [block.bn.momentum for block in model.blocks]
-    calibrate_batch_norm(model, batches, epoch=3)
-    with torch.no_grad():
-        x = images.float() / 255
-        for block in model.blocks:
-            y = block.conv(x)
-            mean, var = y.mean((0, 2, 3)), y.var((0, 2, 3))
-            # bfloat16 is good for a few hundredths; parts of a batch have variances a little smaller
-            assert ((block.bn.running_mean - mean) / var.sqrt()).abs().max() < 0.1
-            assert 0.8 < (block.bn.running_var / var).min() <= (block.bn.running_var / var).max() < 1.2
-            x = block.bn(y)
+    calibrate_batch_norm(model, batches_of(images, batch_size), epoch=3)
     assert not any(module.training for module in model.modules())
+    # bfloat16 is good for a few hundredths; parts of a batch have variances a little smaller
+    assert_statistics(model, images.float() / 255, tolerance=0.1)
     assert [block.bn.momentum for block in model.blocks] == momenta
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
+
+
+@pytest.mark.parametrize(('limit', 'steps'), [(100, 4), (10, 2), (14, 2), (3, 1)])
+def test_as_many_images_as_it_takes(monkeypatch: pytest.MonkeyPatch, limit: int, steps: int) -> None:
+    monkeypatch.setattr(calibration, 'IMAGES', limit)
+    seen = []
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+    model.register_forward_hook(lambda _model, inputs, _output: seen.append(len(inputs[0])))
+    calibrate_batch_norm(model, batches_of(noise(20), 5), epoch=0)
+    assert seen == [5] * steps
+
+
+@pytest.mark.usefixtures('_float32')
+def test_a_fine_tuned_classifier_is_calibrated(tmp_path: Path) -> None:
+    """By images that are neither changed nor dropped out, as those of one step of training were."""
+    images = ImageSet(noise(8), torch.arange(8) % 2, ('a', 'b'), 'noise')
+    settings = FineTuning(epochs=1, batch_size=8, lr=1e-30, crop=17, flip=False, strength=1., in_drop_rate=0.5)
+    checkpoint = finetune('scae_springenberg9.test', None, images, settings, RunOptions(tmp_path, WORLD))
+    model = create_encoder(checkpoint.architecture, checkpoint)
+    cfg = model.pretrained_cfg
+    mean, std = (torch.tensor(cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))
+    assert_statistics(model, (images.images / 255 - mean) / std, tolerance=0.03)  # the weights are stored as fp16

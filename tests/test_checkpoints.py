@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from scae_zoo import CheckpointError, checkpoints, create_autoencoder, create_segmenter
+from scae_zoo.autoencoder import adapt_image_channels
 from scae_zoo.checkpoint_writing import write
 
 from .checkpoint_folders import ARCHITECTURE, NOTES, TAG, same
@@ -92,6 +93,19 @@ def test_grey_images_are_reconstructed_like_grey_colour_images() -> None:
     x = torch.randn(2, 1, 20, 24)
     torch.testing.assert_close(grey(x), colour(x.expand(2, 3, 20, 24)).mean(1, keepdim=True), rtol=1e-3, atol=1e-4)
     assert create_autoencoder(SHIPPED, pretrained=True, in_chans=5)(torch.randn(1, 5, 20, 24)).shape == (1, 5, 20, 24)
+
+
+def test_decoder_weights_for_other_channels() -> None:
+    """One channel is the mean of the three, more are the three over again; the rest stays."""
+    weight = torch.arange(24.).view(2, 3, 2, 2)
+    three = {'head.weight': weight, 'head.bias': torch.tensor([1., 2., 6.]), 'other': torch.ones(1)}
+    grey, four = (adapt_image_channels(three, n) for n in (1, 4))
+    assert torch.equal(grey['head.weight'], weight[:, 1:2])  # each second channel lies between its neighbours
+    assert torch.equal(grey['head.bias'], torch.tensor([3.]))
+    assert torch.equal(four['head.weight'], weight[:, [0, 1, 2, 0]])
+    assert torch.equal(four['head.bias'], torch.tensor([1., 2., 6., 1.]))
+    assert grey['other'] is four['other'] is three['other']
+    assert adapt_image_channels(three, 3) is three
 
 
 def test_package_manifest_is_complete() -> None:

@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,11 +140,77 @@ def test_the_generator_decides(corrupt: GaussianNoise | BlockMask) -> None:
     assert torch.equal(corrupt(x), first)
 
 
-def test_noise_for_other_channels_than_the_images_is_refused() -> None:
-    grey = torch.zeros(2, 1, 8, 8)
-    with pytest.raises(ValueError, match='3 channels .* images of 1'):
-        GaussianNoise(25., MEAN, STD)(grey)
-    assert GaussianNoise(25., (0.5,), (0.2,))(grey).shape == grey.shape
+@pytest.mark.parametrize('clip', [False, True])
+def test_a_seed_gives_one_noise_however_the_image_lies_in_memory(clip: bool) -> None:
+    """And training, whose crops are channels_last, has had this one all the time."""
+    x = torch.randn(4, 3, 20, 24)
+    wide = torch.zeros(4, 3, 20, 48)
+    wide[..., ::2] = x
+    corrupt = GaussianNoise((5., 50.), MEAN, STD, clip)
+    expected = corrupt(x.contiguous(memory_format=torch.channels_last), generator())
+    for same in (x, wide[..., ::2], x.transpose(2, 3).contiguous().transpose(2, 3)):
+        assert torch.equal(corrupt(same, generator()), expected)
+    if not clip:
+        sigma = GaussianNoise(25., MEAN, STD)
+        torch.rand(4, generator=(drawn := generator()))  # a sigma an image comes first
+        noise = torch.empty(4, 3, 20, 24, memory_format=torch.channels_last).normal_(generator=drawn)
+        noise *= torch.tensor(STD).view(-1, 1, 1).reciprocal() * 25 / 255
+        torch.testing.assert_close(sigma(torch.zeros(4, 3, 20, 24), generator()), noise)
+
+
+@pytest.mark.parametrize('corrupt', [GaussianNoise((5., 50.), MEAN, STD, clip=True), BlockMask(0.3, 5)])
+def test_one_image_is_a_batch_of_one(corrupt: GaussianNoise | BlockMask) -> None:
+    x = torch.randn(3, 20, 24)
+    one = corrupt(x, generator())
+    assert one.shape == x.shape
+    assert torch.equal(one, corrupt(x[None], generator())[0])
+    assert not torch.equal(one, x)
+
+
+@pytest.mark.parametrize('corrupt', [GaussianNoise(25., MEAN, STD), BlockMask()])
+@pytest.mark.parametrize(('x', 'fault'), [
+    (torch.zeros(8, 8), 'float32 of 8 x 8'),
+    (torch.zeros(1, 2, 3, 8, 8), 'float32 of 1 x 2 x 3 x 8 x 8'),
+    (torch.tensor(1.), 'float32 of no dimensions'),
+    (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 'uint8 of 2 x 3 x 8 x 8'),
+    (torch.zeros(3, 8, 8, dtype=torch.int64), 'int64 of 3 x 8 x 8'),
+    (np.zeros((2, 3, 8, 8)), 'ndarray'),
+])
+def test_what_is_no_image_is_refused_in_one_line(
+        corrupt: GaussianNoise | BlockMask, x: torch.Tensor, fault: str) -> None:
+    with pytest.raises(ValueError, match=f'N x C x H x W or C x H x W, not {fault}$') as caught:
+        corrupt(x)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(('mean', 'std', 'fault'), [
+    (MEAN, STD, 'mean of 3'), (MEAN, STD[:1], 'mean of 3'), (MEAN[:1], STD, 'std of 3'), ((), STD[:1], 'mean of 0')])
+def test_noise_for_other_channels_than_the_images_is_refused(
+        mean: tuple[float, ...], std: tuple[float, ...], fault: str) -> None:
+    for grey in (torch.zeros(2, 1, 8, 8), torch.zeros(1, 8, 8)):
+        with pytest.raises(ValueError, match=f'{fault} channels .* images of 1'):
+            GaussianNoise(25., mean, std, clip=True)(grey)
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_one_mean_and_deviation_stand_for_all_channels(channels: int) -> None:
+    x = torch.zeros(2, channels, 8, 8)
+    one, each = (GaussianNoise(25., (0.5,) * n, (0.2,) * n, clip=True)(x, generator()) for n in (1, channels))
+    assert one.shape == x.shape
+    assert torch.equal(one, each)
+
+
+def test_equal_values_of_colours_are_those_of_grey() -> None:
+    x = torch.zeros(2, 1, 8, 8)
+    grey, colours = (GaussianNoise(25., (0.5,) * n, (0.2,), clip=True)(x, generator()) for n in (1, 3))
+    assert torch.equal(colours, grey)
+    with pytest.raises(ValueError, match='mean of 2 channels does not fit images of 3'):
+        GaussianNoise(25., (0.5,) * 2, STD)(torch.zeros(2, 3, 8, 8))
+
+
+def test_a_deviation_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match='std must be more than 0'):
+        GaussianNoise(25., MEAN, (0.2, 0., 0.2))
 
 
 @pytest.mark.parametrize(('text', 'expected'), [

@@ -20,7 +20,8 @@ from scae_zoo.training import sample_images
 from scae_zoo.training.distributed import world
 from scae_zoo.training.run_folder import TrainingError
 
-from .random_kills import ROOT, write_images
+from .processes import ROOT
+from .random_kills import write_images
 
 # nothing random but the order of the images, which all processes share: what else is drawn depends on the process
 OPTIONS = (

@@ -1,20 +1,24 @@
 """Measures against figures worked out by hand."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from scae_zoo.autoencoder import create_autoencoder
-from scae_zoo.training.data import ImageSet
+from scae_zoo import create_segmenter
+from scae_zoo.training.augmentation import RandomCrop
+from scae_zoo.training.data import ImageSet, normalize
 from scae_zoo.training.evaluation import (
     accuracy,
     average_precisions,
+    batches_of,
+    by_class,
     central_crop,
-    denoising_quality,
     knn_accuracy,
     linear_accuracy,
     logits,
+    logits_and_flip_average,
     mean_average_precision,
     mean_iou,
     psnr,
@@ -47,62 +51,13 @@ class FirstChannel(Means):
         return torch.nn.functional.one_hot(classes, 4).permute(0, 3, 1, 2).float()
 
 
-class Identity(Means):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
 def test_psnr() -> None:
-    a = torch.zeros(3, 3, 4, 4, dtype=torch.uint8)
+    a = torch.full((3, 3, 4, 4), 30, dtype=torch.uint8)
     b = a.clone()
-    b[0] = 255
-    b[1] = 10
-    b[2, :, :2] = 10
+    a[0], b[0] = 255, 0
+    b[1] += 10
+    b[2, :, :2] -= 10
     torch.testing.assert_close(psnr(a, b), torch.tensor([0., 28.1308, 31.1411]), atol=1e-3, rtol=0)
-
-
-def test_denoising_quality() -> None:
-    """Without noise and with it; SSIM of two constant images is their luminance term."""
-    images = torch.full((4, 3, 16, 16), 100, dtype=torch.uint8)
-    noisy = denoising_quality(Identity(), images, 20., HALF, HALF)
-    assert noisy.images == 4
-    assert noisy.noisy == pytest.approx(20 * math.log10(255 / 20), abs=0.2)
-    assert noisy.denoised == noisy.noisy
-    assert noisy.denoised_ssim == noisy.noisy_ssim < 0.5
-    assert noisy.noisy_pooled == pytest.approx(noisy.noisy, abs=0.1)
-    assert denoising_quality(Identity(), images, 20., HALF, HALF) == noisy
-
-    class Brighter(Identity):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.full_like(x, (140 - 127.5) / 127.5)
-
-    result = denoising_quality(Brighter(), images, 0., HALF, HALF)
-    constant = (0.01 * 255) ** 2
-    assert result.denoised == pytest.approx(20 * math.log10(255 / 40), abs=1e-3)
-    assert result.denoised_ssim == pytest.approx(
-        (2 * 100 * 140 + constant) / (100 ** 2 + 140 ** 2 + constant), abs=1e-3)
-    assert result.noisy_ssim == pytest.approx(1, abs=1e-4)
-
-
-def test_pooled_psnr() -> None:
-    """From the mean squared error of all images: not the mean of their decibels."""
-    class Grey(Identity):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return torch.full_like(x, (100 - 127.5) / 127.5)
-
-    images = torch.tensor([110, 130], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 16, 16)
-    result = denoising_quality(Grey(), images, 0., HALF, HALF, batch_size=1)
-    assert result.denoised == pytest.approx((28.1308 + 18.5884) / 2, abs=1e-3)
-    assert result.denoised_pooled == pytest.approx(10 * math.log10(255 ** 2 / 500), abs=1e-3)
-
-
-def test_denoising_quality_of_the_shipped_checkpoint() -> None:
-    model = create_autoencoder('scae_springenberg9.dae_cifar10', pretrained=True)
-    cfg = model.encoder.pretrained_cfg
-    ramp = torch.arange(32).mul(7).byte().expand(2, 3, 32, 32)
-    result = denoising_quality(model, ramp, 30., cfg['mean'], cfg['std'])
-    assert result.denoised > result.noisy + 3
-    assert result.denoised_ssim > result.noisy_ssim
 
 
 def test_accuracy() -> None:
@@ -118,6 +73,7 @@ def test_average_precision() -> None:
     assert first == pytest.approx(100 * (1 + 2 / 3) / 2)
     assert math.isnan(second)
     assert mean_average_precision([first, second]) == pytest.approx(first)
+    assert by_class(('a', 'b'), [first, second]) == {'a': first, 'b': None}
     targets[1, 0] = 0  # counted now, it stands before the second positive
     assert average_precisions(scores, targets)[0] == pytest.approx(100 * (1 + 2 / 4) / 2)
 
@@ -144,8 +100,20 @@ def test_mean_iou_of_nothing() -> None:
         mean_iou(FirstChannel(), [], 4, HALF, HALF)
     with pytest.raises(ValueError, match='no image with a pixel that is counted'):
         mean_iou(FirstChannel(), [(image, torch.full((2, 2), IGNORED, dtype=torch.uint8))], 4, HALF, HALF)
-    with pytest.raises(ValueError, match='a mask has class 9, but the segmenter knows only 0 to 3'):
-        mean_iou(FirstChannel(), [(image, torch.full((2, 2), 9, dtype=torch.uint8))], 4, HALF, HALF)
+    for value in (4, 9):
+        with pytest.raises(ValueError, match=f'a mask has class {value}, but the segmenter knows only 0 to 3'):
+            mean_iou(FirstChannel(), [(image, torch.full((2, 2), value, dtype=torch.uint8))], 4, HALF, HALF)
+
+
+def test_mean_iou_of_images_too_small_for_a_network() -> None:
+    """They are enlarged first; only what was there is measured."""
+    model = create_segmenter('scae_springenberg9', 2, 'random').eval()
+    torch.nn.init.zeros_(model.decoder.head.weight)
+    model.decoder.head.bias.data = torch.tensor([0., 1.])
+    mask = torch.tensor([[0, 1, 1], [1, 255, 1]], dtype=torch.uint8)
+    result = mean_iou(model, [(torch.zeros(3, 2, 3, dtype=torch.uint8), mask)], 2, HALF, HALF)
+    assert result.per_class == [0, 80]
+    assert result.pixel_accuracy == 80
 
 
 def test_knn() -> None:
@@ -171,6 +139,16 @@ def test_logits() -> None:
     torch.testing.assert_close(plain, torch.stack([left, torch.zeros(5)], 1), atol=1e-3, rtol=0)
     mirrored = logits(Means(), images, HALF, HALF, crop=4, mirrored=True)
     torch.testing.assert_close(mirrored, torch.stack([torch.zeros(5), left], 1), atol=1e-3, rtol=0)
+
+
+def test_flip_average() -> None:
+    """The mean of the answers to the image and to its mirror."""
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    images[0, ..., :4] = 100
+    images[1, ..., 4:] = 60
+    plain, averaged = logits_and_flip_average(Means(), images, HALF, HALF, 6)
+    torch.testing.assert_close(plain, torch.tensor([[100., 0], [0, 60]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(averaged, torch.tensor([[50., 50], [30, 30]]), atol=1e-3, rtol=0)
 
 
 def test_accuracies() -> None:
@@ -201,6 +179,10 @@ def test_ten_crops() -> None:
     torch.testing.assert_close(tenths, tenths.round(), atol=1e-3, rtol=0)
     assert 0 < tenths.mean() < 10
     assert torch.equal(ten_crop_scores(Means(), images, HALF, HALF, 8, batch_size=3), scores)
+    index = torch.zeros(10, dtype=torch.long)
+    crops, _ = RandomCrop(8)(images, index, index, torch.Generator().manual_seed(0))
+    scores = ten_crop_scores(Means(), images[:1], HALF, HALF, 8)
+    torch.testing.assert_close(scores[0], Means()(normalize(crops, HALF, HALF)).mean(0), atol=1e-3, rtol=0)
 
 
 def test_a_batch_without_counted_pixels_has_no_loss() -> None:
@@ -225,20 +207,38 @@ def test_large_images_are_measured_a_few_at_a_time() -> None:
 
     class Watched(Means):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(x.numel() // 3)
+            seen.append(len(x))
             return super().forward(x)
 
-    images = torch.zeros(40, 3, 256, 256, dtype=torch.uint8)
-    logits(Watched(), images, HALF, HALF, crop=256)
-    ten_crop_scores(Watched(), images[:5], HALF, HALF, 256)
-    assert max(seen) <= 2 ** 21
-    assert sum(seen) == (40 + 50) * 256 ** 2
+    def sizes(images: int, side: int, measure: Callable[..., torch.Tensor], crop: int, **kwargs: int) -> list[int]:
+        seen.clear()
+        measure(Watched(), torch.zeros(images, 3, side, side, dtype=torch.uint8), HALF, HALF, crop=crop, **kwargs)
+        return seen
+
+    assert sizes(40, 256, logits, 256) == [32, 8]  # 2^21 pixels
+    assert sizes(40, 256, logits, 128) == [40]
+    assert sizes(5, 256, ten_crop_scores, 256) == [30, 20]
+    assert sizes(3, 16, logits, 16, batch_size=2) == [2, 1]
+    assert sizes(3, 16, ten_crop_scores, 16, batch_size=2) == [20, 10]
+
+
+def test_how_many_images_at_a_time() -> None:
+    """As many as 250, or 2^21 pixels of what the network sees of them; at least one."""
+    def sizes(images: int, height: int, width: int, *args: int) -> list[int]:
+        return [len(part) for part in batches_of(torch.zeros(images, 1, height, width), *args)]
+
+    assert sizes(501, 4, 4) == [250, 250, 1]
+    assert sizes(11, 1024, 512) == [4, 4, 3]
+    assert sizes(5, 1024, 512, 1024) == [2, 2, 1]
+    assert sizes(2, 2048, 2048) == [1, 1]
+    assert sizes(5, 4, 4, 4, 2) == [2, 2, 1]
 
 
 def test_linear_accuracy() -> None:
-    """Classes that a line parts, on features of very different scales; one test image lies on the wrong side."""
-    x = torch.arange(-20., 20.)[:, None] + 0.5
-    train = torch.cat([x * 1e4, torch.ones_like(x) * 1e-3], 1)
+    """Of two features of very different scales the classes differ in the small one, where a penalty on large weights
+    would leave nothing but which class has more images. One test image lies on the wrong side."""
+    x = torch.arange(-30., 10.)[:, None] + 0.5
+    train = torch.cat([x * 1e-4, torch.full_like(x, 1e4)], 1)
     targets = (x[:, 0] > 0).long()
-    test = torch.tensor([[-5e4, 1e-3], [5e4, 1e-3], [9e4, 1e-3], [3e4, 1e-3]])
+    test = torch.tensor([[-5e-4, 1e4], [5e-4, 1e4], [9e-4, 1e4], [3e-4, 1e4]])
     assert linear_accuracy(train, targets, test, torch.tensor([0, 1, 1, 0])) == pytest.approx(75)

@@ -81,8 +81,8 @@ def test_upright_tiff(tmp_path: Path, mode: str, compression: str, orientation: 
     image.save(tmp_path / 'image.tif', compression=compression, tiffinfo={0x0112: orientation})
     turned = np.rot90(RAMP, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
     if mode in ('L', 'P'):
-        pixels, mask, _ = open_pair(tmp_path / 'image.tif', tmp_path / 'image.tif')
-        assert mask.shape == pixels.shape[:2] == turned.shape
+        found = open_pair(tmp_path / 'image.tif', tmp_path / 'image.tif')
+        assert found.mask.shape == found.pixels.shape[:2] == turned.shape
     assert np.abs(open_rgb(tmp_path / 'image.tif')[:, :, 0].astype(int) - turned).max() <= 2
 
 

@@ -31,10 +31,10 @@ def pretrain(images: Path, out: Path, *options: str) -> int:
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """The kernel refuses to write more than 100 kB into a file, as a full disk does."""
+def full_disk(room: int = 100_000) -> Iterator[None]:
+    """The kernel refuses to write more than ``room`` bytes into a file, as a full disk does."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
     try:
         yield
     finally:
@@ -61,7 +61,7 @@ def test_full_disk(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert 'state.safetensors: cannot be written' in error
     assert 'File too large' in error
     assert {path.name for path in (tmp_path / 'run').iterdir()} == {
-        '.lock', 'run.json', 'environments.json', 'log.jsonl'}
+        '.lock', 'run.json', 'environments.json', 'log.jsonl', 'status.json'}
     assert pretrain(images, tmp_path / 'run') == 0
     assert pretrain(images, tmp_path / 'whole') == 0
     a, b = ({path.name: path.read_bytes() for path in (tmp_path / run / NAME).glob('*.safetensors')}
@@ -92,7 +92,8 @@ def test_finished_run_trains_nothing(images: Path, tmp_path: Path, capsys: pytes
     assert pretrain(images, out) == 0
     assert 'epoch 1' in capsys.readouterr().out
     before = times(out)
-    assert {path.name for path in out.iterdir()} == {'.lock', 'run.json', 'environments.json', 'log.jsonl', NAME}
+    assert {path.name for path in out.iterdir()} == {
+        '.lock', 'run.json', 'environments.json', 'log.jsonl', 'status.json', NAME}
     (out / 'state.safetensors').write_text('of no more use')
     (out / f'.{NAME}.half' / 'new').mkdir(parents=True)
     assert pretrain(images, out) == 0

@@ -51,6 +51,7 @@ def test_last_layer_is_a_convolution_that_gives_the_logits(name: str) -> None:
 def test_no_image_is_added(name: str) -> None:
     model = randomize(create_segmenter(name, CLASSES, init='random', in_chans=CLASSES))
     nn.init.zeros_(model.decoder.head.weight)
+    nn.init.zeros_(model.decoder.head.bias)
     with torch.no_grad():
         assert not model(torch.randn(1, CLASSES, 33, 34)).any()
 

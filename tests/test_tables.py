@@ -92,6 +92,7 @@ def test_other_forms_of_unicode(tmp_path: Path, stored: str) -> None:
     (['image,cat'], 'labels.csv: needs a header'),
     (['image|cat', '0.png|1'], 'labels.csv: needs a header'),
     ([TABLE[0], TABLE[1], '9.png,1,0'], 'labels.csv, line 3: there is no image .*9.png'),
+    ([TABLE[0], '0.png ,1,0'], 'labels.csv, line 2: there is no image .*; remove the spaces around its name'),
     ([TABLE[0], '', '0.png,yes,0'], "labels.csv, line 3: has 'yes' for class cat; cells are 1, 0 or empty"),
     ([TABLE[0], '0.png,1,2'], "labels.csv, line 2: has '2' for class dog"),
     ([TABLE[0], '0.png,1,nan'], "labels.csv, line 2: has 'nan' for class dog"),

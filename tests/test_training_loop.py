@@ -42,6 +42,7 @@ def train(
         compile_model: bool = False,
         layer_decay: float | None = None,
         save_seconds: float = 0,
+        rank: int = 0,
         **settings: Any,
 ) -> tuple[torch.nn.Module, list[dict[str, Any]]]:
     """Train a classifier on noise; the model and the log."""
@@ -58,16 +59,16 @@ def train(
             raise Stopped
         return normalize(crops, HALF, HALF) * (math.nan if calls == poison_at else 1), targets
 
-    world = World(0, 1, torch.device('cpu'))
+    world = World(rank, 1, torch.device('cpu'))
     optimization = Optimization(**{'epochs': 2, 'batch_size': 4, 'warmup': 0., **settings})
     batches = Batches(ImageSet(noise, torch.arange(images) % 2, ('a', 'b')), optimization, RandomCrop(17), prepare,
-                      world)
+                      world._replace(rank=0))
     run = RunFolder(folder, {'lr': optimization.lr})
     with run.held():
         trained = fit(classification_task(model, False, world.device), batches, optimization, run, world,
                       compile_model=compile_model, on_epoch=on_epoch, save_seconds=save_seconds,
                       layer_decay=layer_decay)
-        return trained, run.load_state()[1]['history']
+        return trained, run.load_state()[1]['history'] if world.is_main else []
 
 
 def assert_identical(a: torch.nn.Module, b: torch.nn.Module) -> None:
@@ -106,13 +107,28 @@ class Dtypes(TorchDispatchMode):
         return result
 
 
-@pytest.mark.usefixtures('_float32')
-def test_bfloat16_is_not_emulated(tmp_path: Path) -> None:
-    """Neither in the forward pass nor in timm's Muon, which knows nothing else."""
+@pytest.mark.parametrize('bfloat16', [True, False])
+def test_bfloat16_where_the_processor_has_it(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
+    """In the forward pass and in timm's Muon, which knows nothing else. Where there is none it is emulated here, and
+    only here."""
+    monkeypatch.delenv('ONEDNN_MAX_CPU_ISA', raising=False)
+    monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: False)
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: bfloat16)
     with Dtypes() as dtypes:
         train(tmp_path, opt='muon', images=4, epochs=1)
     assert torch.float32 in dtypes.seen
-    assert torch.bfloat16 not in dtypes.seen
+    assert (torch.bfloat16 in dtypes.seen) == bfloat16
+
+
+@pytest.mark.parametrize(('allowed', 'has'), [
+    ('AVX2', False), ('avx512_core', False), ('AVX512_CORE_VNNI', False), ('AVX512_CORE_BF16', True),
+    ('AVX10_1_512_AMX', True), ('ALL', True)])
+def test_no_bfloat16_where_onednn_may_not_use_it(monkeypatch: pytest.MonkeyPatch, allowed: str, has: bool) -> None:
+    """It would emulate it."""
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: True)
+    monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', allowed)
+    assert precision(torch.device('cpu')) == (torch.bfloat16 if has else torch.float32)
 
 
 @pytest.mark.parametrize(('seconds', 'steps'), [(0, [1, 2, 3, 4]), (math.inf, [4])])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..checkpoints import CheckpointError
-from ..console import end_output, open_streams
+from ..console import console
 from ..training.run_folder import STOPPED, TrainingError
 from . import measuring, pictures, training
 
@@ -33,20 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done, 1: some images failed, 2: nothing could be done, 130: stopped, 141: nobody reads the output any more.
     """
-    open_streams()
     try:
-        try:
+        with console():
             return _run(argv)
-        finally:
-            sys.stdout.flush()
     except BrokenPipeError:  # as `| head` leaves behind
-        end_output()
         return 141
-    except OSError as error:  # of stdout, or of stderr, where nothing more can be said
-        end_output()
+    except OSError as error:  # what is printed is lost
         with suppress(OSError):
-            print(f'scae: error: what is printed cannot be written ({error.strerror}); make room, or print elsewhere',
-                  file=sys.stderr)
+            print(f'scae: error: {error}', file=sys.stderr)
         return 2
 
 
@@ -58,7 +52,6 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except (CheckpointError, TrainingError, ValueError, OSError) as error:  # such as a folder that may not be read
-        sys.stdout.flush()  # raises again where that is what cannot be written
         print(f'scae: error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

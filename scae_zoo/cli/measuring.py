@@ -26,7 +26,6 @@ from ..training.evaluation import (
 )
 from ..training.finetuning import accuracies
 from ..training.masks import joined
-from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
@@ -162,6 +161,8 @@ def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 
 def probe_command(args: argparse.Namespace) -> int:
+    from ..training.plots import report_probes  # with matplotlib, which complains where there is no home folder
+
     settings = from_options(Probing, args)
     found = [find_start(name) for name in args.names]
     out = args.out or Path('runs/probes')

@@ -8,7 +8,7 @@ together in ``scae_zoo/autoencoder.py``.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn as nn
@@ -102,6 +102,11 @@ class ScaeBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.drop(self.bn(self.conv(x)))
+
+    def forward_raw(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The convolution's raw output beside what ``forward`` gives."""
+        z = self.conv(x)
+        return z, self.drop(self.bn(z))
 
     def fuse(self) -> 'ScaeBlock':
         """Fold the norm into the convolution, for inference; ``timm.models.reparameterize_model`` calls this."""
@@ -268,24 +273,17 @@ class ScaeEncoder(nn.Module):
         x = self.forward_head(x)
         return x
 
-    @torch.jit.ignore
     def forward_shortcuts(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Features of the last block, and z_0 … z_{N-1}: the image and each conv's raw output but the last one's."""
         raw = [x]
         x = self.drop_in(x)
         for block in self.blocks:
-            run = _raw_and_activated(cast(ScaeBlock, block))
-            z, x = checkpoint_seq([run], x) if self.grad_checkpointing else run(x)
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                z, x = checkpoint_seq([block.forward_raw], x)
+            else:
+                z, x = block.forward_raw(x)  # type: ignore[operator]
             raw.append(z)
         return x, raw[:-1]
-
-
-def _raw_and_activated(block: ScaeBlock) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-    def forward(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        z = block.conv(x)
-        return z, block.drop(block.bn(z))
-
-    return forward
 
 
 def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder) -> dict[str, torch.Tensor]:

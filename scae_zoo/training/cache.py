@@ -22,7 +22,7 @@ from ..images import ImageError, open_rgb, to_rgb
 from .cache_folder import ENVIRONMENT, cache_folder, one_at_a_time, read_entry, take_place, tidy
 from .data import ImageSet
 from .found import say_found
-from .masks import MaskCodes, open_pair, say_unsure
+from .masks import Decoded, MaskCodes, open_pair, say_unsure
 from .origins import Origins
 from .run_folder import sync
 
@@ -111,7 +111,7 @@ def load(
         entry = read_entry(folder)
         if entry is None:
             raise ValueError(f'{folder}: was removed while it was needed; run this again')
-    images, targets, unreadable, left_out, unsure = entry
+    images, targets, unreadable, left_out, values, unsure = entry
     check_unreadable(unreadable, len(images) + len(unreadable), max_unreadable)
     say_unsure(source.identity, unsure)
     classes = source.classes
@@ -125,6 +125,7 @@ def load(
         None if targets is None else torch.from_numpy(targets),
         classes,
         f'{source.identity} {size or ""}'.strip(),
+        mask_indices=tuple(values),
         mask_values=source.codes.values if source.codes and not source.codes.colours else (),
         origins=source.origins.without(left_out) if source.origins else Origins.of_numbers(
             source.identity, range(len(images))),
@@ -146,7 +147,7 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
     unreadable: list[str] = []
     left_out: list[int] = []
     shape: tuple[int, ...] | None = None
-    has_masks, unsure = False, 0
+    has_masks, unsure, values = False, 0, set[int]()
     try:
         with (partial / 'images').open('wb') as images, (partial / 'masks').open('wb') as masks:
             for number, (sample, result) in enumerate(_decoded(source, size)):
@@ -157,8 +158,9 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
                     if source.total:
                         check_unreadable(unreadable, source.total, max_unreadable)
                     continue
-                pixels, mask, doubt = result
-                unsure += doubt
+                pixels, mask = result.pixels, result.mask
+                unsure += result.unsure
+                values.update(result.values)
                 if shape is None:
                     shape, first = pixels.shape, sample.name
                 if pixels.shape != shape:
@@ -178,11 +180,11 @@ def _build(source: Source, size: int | None, max_unreadable: float, folder: Path
         if None not in labels:
             dtype = np.float32 if isinstance(labels[0], list) else np.int64
             np.save(partial / 'labels.npy', np.asarray(labels, dtype), allow_pickle=False)
-        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'unsure': unsure, 'unreadable': unreadable,
-                 'left_out': left_out}
+        index = {'shape': [len(labels), *shape], 'masks': has_masks, 'values': sorted(values), 'unsure': unsure,
+                 'unreadable': unreadable, 'left_out': left_out}
         (partial / 'index.json').write_text(json.dumps(index))
-        for file in partial.iterdir():
-            sync(file)
+        for path in (*partial.iterdir(), partial):
+            sync(path)
         take_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -194,15 +196,6 @@ def check_unreadable(unreadable: list[str], total: int, share: float) -> None:
         raise ValueError(
             f'{unreadable[0]}; {len(unreadable)} such files of {total} are more than {share:.1%}: replace or remove '
             'them, or raise --max-unreadable')
-
-
-class Decoded(NamedTuple):
-    """An image's pixels, H x W x 3 uint8, its mask, H x W uint8, and whether it is unknown which way up that was
-    drawn."""
-
-    pixels: np.ndarray
-    mask: np.ndarray | None = None
-    unsure: bool = False
 
 
 def _decoded(source: Source, size: int | None) -> Iterator[tuple[Sample, Decoded | ImageError]]:
@@ -252,7 +245,7 @@ def decode(
         if isinstance(image, bytes):
             image = BytesIO(image)
         if sample.mask is not None:
-            found = Decoded(*open_pair(image, sample.mask, codes))
+            found = open_pair(image, sample.mask, codes)
         else:
             found = Decoded(to_rgb(image) if isinstance(image, Image.Image) else open_rgb(image))
     except ImageError as error:

@@ -51,12 +51,14 @@ def one_at_a_time(lock: Path) -> Iterator[bool]:
 
 class Entry(NamedTuple):
     """What the cache has of a source: N x H x W x 3 uint8 images, their labels or masks, what could not be read and
-    which images of the source that was, and how many masks are not known to lie as their images do."""
+    which images of the source that was, the classes in whole masks, and how many masks are not known to lie as their
+    images do."""
 
     images: np.ndarray
     targets: np.ndarray | None
     unreadable: list[str]
     left_out: list[int]
+    values: list[int]
     unsure: int
 
 
@@ -73,7 +75,7 @@ def read_entry(folder: Path) -> Entry | None:
         elif (folder / 'labels.npy').is_file():
             targets = np.load(folder / 'labels.npy', allow_pickle=False)
         return Entry(_mapped(folder / 'images', index['shape']), targets, index['unreadable'],
-                     index.get('left_out', []), index.get('unsure', 0))
+                     index.get('left_out', []), index.get('values', []), index.get('unsure', 0))
     except (OSError, ValueError, KeyError, TypeError) as error:  # it may be another user's, or damaged
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f'{folder}: cannot be read from the cache ({reason}); remove it, or give another folder in '

@@ -29,6 +29,7 @@ class ImageSet:
         classes: The classes' names.
         identity: The same for the same data, wherever it lies.
         description: What a card calls them, where "N labelled images" is not the truth.
+        mask_indices: The class indices in whole masks, in order, before they were scaled and cropped.
         mask_values: The masks' values that stood for the classes, where they were given (``--mask-values``).
         origins: Which files these are, where that is known.
     """
@@ -38,6 +39,7 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     identity: str = ''
     description: str = ''
+    mask_indices: tuple[int, ...] = ()
     mask_values: tuple[int, ...] = ()
     origins: Origins | None = None
 

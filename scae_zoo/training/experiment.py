@@ -18,7 +18,7 @@ from timm.data import ImageNetInfo
 
 from ..checkpoint_writing import copy, update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
-from ..console import end_output, open_streams
+from ..console import console
 from ..places import expand, expand_path
 from .cache import Source, load
 from .data import ImageSet
@@ -234,7 +234,6 @@ def experiment(
         any_data: Whether its checkpoints are named for the data that it is given, not for ``data`` alone.
         options: Adds the recipe's own options.
     """
-    open_streams()
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
@@ -267,7 +266,7 @@ def experiment(
     out = args.out or Path('runs') / name / args.budget
     try:
         require_installed('sklearn', 'torchmetrics')
-        with world(args.device) as place:
+        with console(), world(args.device) as place:
             if args.budget == 'smoke' and args.data_dir is None:
                 args.data_dir = smoke_data(smoke[0], out, *smoke[1:])
             e = Experiment(name, args, out, place)
@@ -277,9 +276,7 @@ def experiment(
                 given = args.data_dir if e.has_folders else args.data
                 raise ValueError(f'--ship: {given} is not {named}, whose name the checkpoints have')
             yield e
-            sys.stdout.flush()
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
-        end_output()
         raise SystemExit(f'{name}: error: {error}') from None
     except KeyboardInterrupt:
         print(f'{name}: {STOPPED}', file=sys.stderr)

@@ -8,6 +8,8 @@ from ..places import expand
 
 INDICES = ('int', 'uint', 'bool', 'null', 'string', 'large_string')  # types of a label: a number, or a class's name
 
+LABEL_NAMES = 'class', 'category', 'target'  # beside those that have 'label' in them
+
 
 class Refused(ValueError):
     """It was read, but what is asked for is not in it; one line says what is."""
@@ -90,7 +92,7 @@ def _image_column(features: Mapping[str, Any]) -> str:
         found = ['image']  # files, or their names
     if 'image' in found or len(found) == 1:
         return 'image' if 'image' in found else found[0]
-    raise _unclear('one column of images', 'image', found, features)
+    raise _unclear('one column of images', 'image', 'an Image', found, features)
 
 
 def _is_stored_image(feature: Any) -> bool:
@@ -102,20 +104,21 @@ def _label_column(features: Mapping[str, Any]) -> str | None:
     """The column of labels; None where there is none."""
     from datasets import ClassLabel, Value
 
-    found = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-    usual = features.get('label')
-    if isinstance(usual, ClassLabel) or (not found and isinstance(usual, Value) and usual.dtype.startswith(INDICES)):
-        return 'label'
-    if len(found) > 1 or (usual is not None and not found):
-        raise _unclear('one column of labels, a class each', 'label', found, features)
-    return found[0] if found else None
+    called_so = [name for name in features if 'label' in name.lower() or name.lower() in LABEL_NAMES]
+    found = [name for name, feature in features.items() if isinstance(feature, ClassLabel)] or [
+        name for name in called_so if isinstance(features[name], Value) and features[name].dtype.startswith(INDICES)]
+    if 'label' in found or len(found) == 1:
+        return 'label' if 'label' in found else found[0]
+    if found or called_so:
+        raise _unclear('one column of labels', 'label', 'a ClassLabel, a whole number or a text', found, features)
+    return None
 
 
-def _unclear(what: str, usual: str, found: Sequence[str], features: Mapping[str, Any]) -> Refused:
+def _unclear(what: str, usual: str, kind: str, found: Sequence[str], features: Mapping[str, Any]) -> Refused:
     fault = f'has {len(found)} ({", ".join(found)})' if found else 'has none'
     columns = ', '.join(f'{name} ({_kind(feature)})' for name, feature in features.items())
-    return Refused(f'needs {what}, and {fault}; its columns are {columns}. Save a copy whose column is called {usual} '
-                   '(rename_column, to_parquet), and give hfds/FOLDER')
+    return Refused(f'needs {what}, and {fault}; its columns are {columns}. Save a copy that has {kind} a row '
+                   f'in a column called {usual} (rename_column, to_parquet), and give hfds/FOLDER')
 
 
 def _kind(feature: Any) -> str:

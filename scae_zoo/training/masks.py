@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -67,13 +67,24 @@ def rgb(colour: int) -> tuple[int, int, int]:
     return int(colour) >> 16, int(colour) >> 8 & 255, int(colour) & 255
 
 
-def open_pair(
-        image: str | Path | BinaryIO,
-        mask: Path,
-        codes: MaskCodes | None = None,
-) -> tuple[np.ndarray, np.ndarray, bool]:
-    """An image, H x W x 3 uint8 RGB, upright; its mask's class indices, H x W uint8 (255: not counted); and whether it
-    is unknown which way up the mask was drawn.
+class Decoded(NamedTuple):
+    """An image with its mask, where it has one.
+
+    Args:
+        pixels: H x W x 3 uint8 RGB, upright.
+        mask: Class indices, H x W uint8; 255 is not counted.
+        values: Those in the mask, each once, in order; they stay when it is scaled and cropped.
+        unsure: Whether it is unknown which way up the mask was drawn.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray | None = None
+    values: tuple[int, ...] = ()
+    unsure: bool = False
+
+
+def open_pair(image: str | Path | BinaryIO, mask: Path, codes: MaskCodes | None = None) -> Decoded:
+    """An image with its mask.
 
     A mask with an EXIF orientation of its own is turned by it. One without, of an image that has one, was drawn on the
     upright image or on the stored pixels: its size tells which, but for squares and for images that are mirrored or
@@ -93,33 +104,34 @@ def open_pair(
         stored, turn = picture.size, _orientation(picture)
         pixels = to_rgb(ImageOps.exif_transpose(picture))
     upright = pixels.shape[1], pixels.shape[0]
-
     with faults_named(mask), opened(mask) as picture:
-        scale, file_format = _scale(picture), picture.format or ''
+        scale, kind = _scale(picture), picture.format or ''
         picture.load()
-        lossy = file_format in LOSSY or picture.info.get('compression') in LOSSY_TIFF
-        if own := _orientation(picture) != 1:
-            drawn = ImageOps.exif_transpose(picture)
-        else:
-            drawn = picture.copy()
-            if turn != 1 and drawn.size == stored != upright:
-                drawn.getexif()[ExifTags.Base.Orientation] = turn
-                drawn = ImageOps.exif_transpose(drawn)
+        lossy = kind in LOSSY or picture.info.get('compression') in LOSSY_TIFF
+        own = _orientation(picture)
+        if own == 1 and picture.size == stored != upright:
+            picture.getexif()[ExifTags.Base.Orientation] = turn
+        drawn = ImageOps.exif_transpose(picture)
     if lossy:
-        raise ValueError(f'{mask}: is a {file_format} image, whose compression changes the values of pixels; a mask '
-                         'must be exact: save it as PNG')
+        raise ValueError(f'{mask}: is a {kind} image, whose compression can change the values of pixels; a mask must '
+                         'be exact: make it as PNG')
     if drawn.size != upright:
         raise ImageError(f'{mask}: has {drawn.width}x{drawn.height} pixels, its image {upright[0]}x{upright[1]}; '
                          'they must agree')
-    values = _colours(drawn, mask) if codes and codes.colours else _values(drawn, mask, scale)
+    classes = _classes(drawn, mask, scale, codes)
+    return Decoded(pixels, classes, tuple(values_of(torch.from_numpy(classes)[None])),
+                   turn != 1 and own == 1 and stored == upright)
+
+
+def _classes(image: Image.Image, path: Path, scale: float, codes: MaskCodes | None) -> np.ndarray:
+    """The class indices of a mask, H x W uint8."""
+    values = _colours(image, path) if codes and codes.colours else _values(image, path, scale)
     if codes:
-        return pixels, codes.classes(values, mask), turn != 1 and not own and stored == upright
-    if values.dtype != np.uint8:
-        if (strange := values[(values < 0) | (values > IGNORED)]).size:
-            raise ValueError(f'{mask}: has the value {strange[0]}; a mask has class indices up to {MAX_CLASSES - 1}, '
-                             f'and {IGNORED} for what is not counted; {MAPPING}')
-        values = values.astype(np.uint8)
-    return pixels, values, turn != 1 and not own and stored == upright
+        return codes.classes(values, path)
+    if (strange := values[(values < 0) | (values > IGNORED)]).size:
+        raise ValueError(f'{path}: has the value {strange[0]}; a mask has class indices up to {MAX_CLASSES - 1}, and '
+                         f'{IGNORED} for what is not counted; {MAPPING}')
+    return values.astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -147,7 +159,7 @@ def _values(image: Image.Image, path: Path, scale: float) -> np.ndarray:
                          'colours that a classes.txt beside images/ and masks/ gives to classes, a row for each: '
                          f'{COLOUR_TABLE}')
     pixels = np.array(image)
-    if image.mode in ('L', 'P', '1') and scale == 1:
+    if pixels.dtype in (np.uint8, np.bool_) and scale == 1:
         return pixels.astype(np.uint8)
     whole = np.rint(pixels * scale)
     if image.mode == 'F' and (strange := pixels[~np.isfinite(pixels) | (whole != pixels)]).size:

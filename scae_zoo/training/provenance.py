@@ -15,6 +15,7 @@ import torchvision
 import yaml
 
 from ..version import __version__
+from .precision import precision
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _hardware(device: torch.device) -> str:
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     has = {', AMX bf16': torch.cpu._is_amx_tile_supported(), ', AVX-512 bf16': torch.cpu._is_avx512_bf16_supported()}
-    bf16 = next((name for name, there in has.items() if there), '')
+    bf16 = next((name for name, there in has.items() if there and precision(device) is torch.bfloat16), '')
     return f'{torch.get_num_threads()} of {os.cpu_count()} {platform.machine()} CPU cores{bf16}'
 
 

@@ -1,12 +1,18 @@
 """The folder of a run: its configuration, its last good state, its log; whatever is written is whole or not there."""
 
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
+import time
+import traceback
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from platform import node
 from typing import Any
 
 import torch
@@ -17,7 +23,7 @@ from safetensors.torch import save
 from ..checkpoint_folder import ENCODER, RUN
 from ..places import expand_path
 
-STATE, LOG, ENVIRONMENTS = 'state.safetensors', 'log.jsonl', 'environments.json'
+STATE, LOG, ENVIRONMENTS, STATUS = 'state.safetensors', 'log.jsonl', 'environments.json', 'status.json'
 STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
 
 
@@ -47,6 +53,26 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
             f'{path}: cannot be written ({error.strerror});{kept} make room, then run the same command') from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Take the end of a batch job (SIGTERM) and of a terminal (SIGHUP) as Ctrl-C, where nobody has decided otherwise,
+    as ``nohup`` does; processes of ``torchrun`` end at once, as it expects."""
+    taken = []
+    if threading.current_thread() is threading.main_thread() and 'WORLD_SIZE' not in os.environ:
+        taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _now() -> str:
+    return time.strftime('%Y-%m-%d %H:%M:%S %z')
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
@@ -122,6 +148,43 @@ class RunFolder:
             raise TrainingError(f'{path}: cannot be read; remove it') from None
         if before[-1:] != [environment]:
             _write_whole(path, lambda p: p.write_text(json.dumps([*before, environment], indent=2) + '\n'))
+
+    @contextmanager
+    def status_kept(self, rank: int = 0) -> Iterator[None]:
+        """Keep in ``status.json`` who trains here, and what ended it: a terminal's words are lost with the machine. A
+        process that is killed says nothing at all, so the next one says it. Processes but the first have a file of
+        their own, ``status-1.json``, which stays only if they fail."""
+        path = self.folder / (f'status-{rank}.json' if rank else STATUS)
+        status = {'state': 'training', 'process': os.getpid(), 'host': node(), 'since': _now()}
+        if rank == 0:
+            self._report_killed(path)
+        _write_whole(path, lambda p: p.write_text(json.dumps(status, indent=2) + '\n'))
+        try:
+            with _stopped_by_signals():
+                yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            status |= {'state': 'stopped' if stopped else 'failed', 'until': _now(),
+                       'error': ' '.join(f'{type(error).__name__}: {error}'.split()),
+                       'traceback': traceback.format_exc().splitlines()}
+            with contextlib.suppress(TrainingError):  # a full disk, which is what the error says
+                _write_whole(path, lambda p: p.write_text(json.dumps(status, indent=2) + '\n'))
+            raise
+        if rank:
+            path.unlink(missing_ok=True)
+        else:
+            status |= {'state': 'ended', 'until': _now()}
+            _write_whole(path, lambda p: p.write_text(json.dumps(status, indent=2) + '\n'))
+
+    @staticmethod
+    def _report_killed(path: Path) -> None:
+        """Say that the process before was killed: we hold the folder, so that it does not train any more."""
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            last = json.loads(path.read_text())
+            if last['state'] == 'training':
+                print(f'{path.parent}: the process that trained here before (number {last["process"]} on '
+                      f'{last["host"]}, since {last["since"]}) was killed without a word, for want of memory perhaps; '
+                      'going on', file=sys.stderr)
 
     @property
     def has_state(self) -> bool:

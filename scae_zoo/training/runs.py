@@ -7,7 +7,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -171,19 +171,22 @@ def running(
     folder = RunFolder(options.out, config)
     if not options.world.is_main:
         _meet(folder, options.world)
-        yield folder
+        with folder.status_kept(options.world.rank):
+            yield folder
         dist.barrier()
         return
     git_revision()  # of the code that trains: another commit may be checked out while this waits
     with folder.held(options.wait):
         _tidy(options.out, config.get('checkpoint', ''))
-        if is_finished(options, config.get('checkpoint', '')):
+        finished = is_finished(options, config.get('checkpoint', ''))
+        if finished:
             print(f'{options.out}: this run has ended before; nothing is trained again', file=sys.stderr)
         else:
             folder.note_environment(describe_environment(options.world.device))
         if options.world.size > 1:
             _meet(folder, options.world)
-        yield folder
+        with nullcontext() if finished else folder.status_kept():
+            yield folder
         if options.world.size > 1:
             dist.barrier()
 

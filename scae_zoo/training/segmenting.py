@@ -70,7 +70,7 @@ def segment(
     """
     if train.targets is None or train.targets.ndim != 3:
         raise ValueError('segmentation needs a mask for each image')
-    there = require_class_indices(values_of(train.targets), train.classes, train.identity)
+    there = require_class_indices(train.mask_indices or values_of(train.targets), train.classes, train.identity)
     if test is not None:
         require_classes(test.source, train.classes)
     train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))

@@ -42,7 +42,7 @@ def read_labels(table: Path, folder: Path) -> tuple[tuple[str, ...], Labels]:
         raise ValueError(f'{table}: needs a header "image,CLASS,CLASS,..." and a row for each image')
     images = _Images(table.parent, folder)
     place = f'{table}, line {first}'
-    are_labels = header[0].lower() != 'image' and all(_label(cell) is not None for cell in header[1:])
+    are_labels = header[0].strip().lower() != 'image' and all(_label(cell) is not None for cell in header[1:])
     if are_labels or images.find(header[0], place):
         raise ValueError(f'{place}: has an image and its labels, where a header "image,CLASS,CLASS,..." must be; write '
                          'one above it')
@@ -62,7 +62,8 @@ def read_labels(table: Path, folder: Path) -> tuple[tuple[str, ...], Labels]:
             labels.append(label)
         path = images.find(row[0], place)
         if path is None:
-            raise ValueError(f'{place}: there is no image {table.parent / row[0]}')
+            hint = '; remove the spaces around its name' if row[0] != row[0].strip() else ''
+            raise ValueError(f'{place}: there is no image {table.parent / row[0]}{hint}')
         if path in found:
             line, other = found[path]
             how = 'with the same labels' if labels == other else 'with other labels'

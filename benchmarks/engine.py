@@ -21,7 +21,7 @@ from scae_zoo import create_autoencoder
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.checkpoints import CheckpointError
 from scae_zoo.cli.options import whole_number
-from scae_zoo.console import console
+from scae_zoo.console import console, fault_of
 from scae_zoo.corruption import GaussianNoise
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
@@ -68,7 +68,7 @@ def benchmark(device: str | None) -> Iterator[World]:
                 raise ValueError('a benchmark is one process, not for torchrun')
             yield where
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
-        raise SystemExit(f'{Path(sys.argv[0]).stem}: error: {error}') from None
+        raise SystemExit(f'{Path(sys.argv[0]).stem}: error: {fault_of(error)}') from None
 
 
 def config(architecture: str) -> dict[str, Any]:

@@ -60,12 +60,18 @@ def names() -> list[str]:
 
 def _own_folder() -> Path | None:
     folder = os.path.expanduser(os.environ.get(ENVIRONMENT, ''))
-    return Path(folder) if os.path.isdir(folder) else None
+    return Path(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK) else None
+
+
+def fault_of_own_folder() -> str:
+    """Why nothing in ``$SCAE_ZOO_CHECKPOINTS`` is found, where that is set; empty where all is well."""
+    given = os.environ.get(ENVIRONMENT)
+    return f'${ENVIRONMENT}: {given} is no folder that can be read' if given and _own_folder() is None else ''
 
 
 def _open_own(name: str) -> Checkpoint | None:
     folder = _own_folder()
-    return open_folder(folder / name) if folder and (folder / name).is_dir() else None
+    return open_folder(folder / name) if folder and os.path.isdir(folder / name) else None
 
 
 def open_local(name: str) -> Checkpoint | None:

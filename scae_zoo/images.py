@@ -115,7 +115,8 @@ def save_png(picture: Image.Image, path: Path) -> None:
         os.replace(partial, path)
         partial = None
     except OSError as error:
-        raise ImageError(f'{path}: cannot be written ({error.strerror or error})') from None
+        raise ImageError(
+            f'{path}: cannot be written ({error.strerror or error}); make room, or give another folder') from None
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

@@ -49,6 +49,8 @@ def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
 
 
 def list_command(args: argparse.Namespace) -> int:
+    if fault := checkpoints.fault_of_own_folder():
+        print(f'scae: warning: {fault}', file=sys.stderr)
     names = checkpoints.names()
     rows = [('checkpoint', 'kind', 'size', 'measured')]
     for name in names:

@@ -25,7 +25,7 @@ from ..images import ImageError, faults_named, open_rgb, open_upright, to_rgb
 from .data import ImageSet
 from .run_folder import sync
 
-VERSION = 3
+VERSION = 4
 ENVIRONMENT = 'SCAE_ZOO_CACHE'
 MAX_UNREADABLE = 0.01
 

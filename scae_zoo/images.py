@@ -67,7 +67,9 @@ def open_picture(path: str | Path | BinaryIO) -> Image.Image:
             numbers = np.asarray(picture).astype(np.uint16) * 256 + low
             bands = [_to_eight_bits(part) for part in (numbers[..., :3], numbers[..., 3:])]
             return _with_pixels(picture, np.concatenate(bands, axis=2))
-        return picture.convert('LA') if rawmode.startswith('LA;16') else picture  # of which Pillow makes colours
+        if rawmode.startswith('LA;16') or picture.mode == 'La':  # Pillow makes the one RGBA, and the other nothing else
+            return picture.convert('LA')
+        return picture
 
 
 def _opened(path: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
@@ -194,7 +196,7 @@ def _is_grey(picture: Image.Image) -> bool:
     if picture.mode in ('P', 'PA'):
         colours = np.asarray(picture.convert('RGB'))
         return bool((colours == colours[..., :1]).all())
-    return picture.mode in ('1', 'L', 'LA', 'La')
+    return picture.mode in ('1', 'L', 'LA')
 
 
 def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:

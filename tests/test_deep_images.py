@@ -15,7 +15,8 @@ RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20  # up to 220
 BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, MAX_SAMPLE_VALUE, SAMPLE_FORMAT = 258, 259, 262, 281, 339
 
 
-def write_tiff(path: Path, pixels: np.ndarray, order: str = '<', bits: int = 0, **more: int) -> Path:
+def write_tiff(
+        path: Path, pixels: np.ndarray, order: str = '<', bits: int = 0, alpha: int = 2, **more: int) -> Path:
     """An uncompressed TIFF of any type of numbers, H x W or H x W x C; ``more``: tags by their numbers."""
     height, width, channels = (*pixels.shape, 1)[:3]
     data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes() if not bits else _packed(pixels, bits)
@@ -26,8 +27,8 @@ def write_tiff(path: Path, pixels: np.ndarray, order: str = '<', bits: int = 0, 
         (PHOTOMETRIC, 'H', [2 if channels > 2 else 1]), (273, 'I', [0]), (277, 'H', [channels]), (278, 'H', [height]),
         (279, 'I', [len(data)]), *((int(tag), 'H', [value] * channels) for tag, value in more.items()),
         (SAMPLE_FORMAT, 'H', [kind] * channels)]
-    if channels == 4:
-        entries.insert(-1, (338, 'H', [2]))  # alpha
+    if channels in (2, 4):
+        entries.insert(-1, (338, 'H', [alpha]))  # 1: the colours are multiplied with it
     end, rest, rows = 8 + 2 + 12 * len(entries) + 4, b'', b''
     for tag, code, values in sorted(entries):
         values = [end + 100] if tag == 273 else values  # where the pixels are

@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from scae_zoo.cli import main
 
-from .test_deep_images import write_png
+from .test_deep_images import write_png, write_tiff
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
 Y, X = np.mgrid[:30, :40]
@@ -87,6 +87,14 @@ def test_grey_with_alpha_of_16_bits(tmp_path: Path) -> None:
     assert result.mode == 'LA'
     assert near(result.getchannel('L'), SMOOTH)
     assert np.array_equal(np.asarray(result.getchannel('A')), ALPHA)
+
+
+def test_grey_that_is_multiplied_with_its_alpha(tmp_path: Path) -> None:
+    pixels = np.stack([SMOOTH // 2, np.full_like(SMOOTH, 128)], axis=2)
+    result = restored(write_tiff(tmp_path / 'image.tif', pixels, alpha=1))
+    assert result.mode == 'LA'
+    assert near(result.getchannel('L'), SMOOTH)
+    assert set(np.unique(result.getchannel('A'))) == {128}
 
 
 @pytest.mark.parametrize('suffix', ['jpg', 'png', 'tif'])

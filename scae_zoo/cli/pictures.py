@@ -144,7 +144,10 @@ def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
 
 def reconstruct_command(args: argparse.Namespace) -> int:
     if args.noise != UNCHANGED:
-        parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
+        try:  # a wrong option is refused before anything is loaded
+            parse_corruption(args.noise, (0.,), (1.,))
+        except ValueError as error:
+            raise ValueError(f'--noise: {error}; or none, for images that are noisy already') from None
     model, _ = load_autoencoder(args.model, '--model')
     failed, taken = 0, {path.resolve() for path in args.images}
     for path in args.images:

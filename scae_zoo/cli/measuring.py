@@ -21,7 +21,6 @@ from ..training.evaluation import (
     ten_crop_scores,
 )
 from ..training.finetuning import accuracies
-from ..training.plots import report_probes
 from ..training.pretraining import EVALUATION_SIGMA
 from ..training.probing import LayerQuality, Probing, probe
 from ..training.runs import RunOptions, find_checkpoint, find_start
@@ -148,6 +147,7 @@ def probe_command(args: argparse.Namespace) -> int:
                                  save_seconds=args.save_seconds)
             results[name] = probe(checkpoint, train, test, settings, options)
     if place.is_main:
+        from ..training.plots import report_probes  # with matplotlib, which is slow to import
         report_probes(results, out)
     return 0
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import torch
-from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from .. import checkpoints
@@ -151,6 +150,8 @@ def reconstruct_command(args: argparse.Namespace) -> int:
 
 
 def demo_command(args: argparse.Namespace) -> int:
+    from matplotlib.cbook import get_sample_data  # which is slow to import
+
     model, checkpoint = load_autoencoder(DEMO_MODEL)
     photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
     output = args.output / 'demo.png'

@@ -34,6 +34,7 @@ from scae_zoo.training.tasks import DenoisingTask, classification_task
 
 SIGMA = 25.
 CLASSES = 10
+PEAK_BATCH = 128  # images of a convolution that keeps the device busy
 TASKS = 'pre-training', 'fine-tuning'
 
 
@@ -140,7 +141,7 @@ def convolution_peak(device: torch.device) -> float:
     for channels, side in ((96, 29), (192, 15), (256, 32), (512, 16)):
         conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, dtype)
         conv = conv.to(memory_format=torch.channels_last)
-        x = torch.randn(128, channels, side, side, device=device, dtype=dtype)
+        x = torch.randn(PEAK_BATCH, channels, side, side, device=device, dtype=dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             for _ in range(6):

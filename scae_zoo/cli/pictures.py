@@ -171,7 +171,7 @@ def reconstruct_command(args: argparse.Namespace) -> int:
 
 
 def demo_command(args: argparse.Namespace) -> int:
-    from matplotlib.cbook import get_sample_data  # which complains where there is no home folder, and is for this alone
+    from matplotlib.cbook import get_sample_data  # slow to import, and complains where there is no home folder
 
     model, checkpoint = load_autoencoder(DEMO_MODEL)
     photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))

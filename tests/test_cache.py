@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,80 @@ def test_a_whole_cache_needs_no_writing(cache: Path, tmp_path: Path) -> None:
         lock.unlink()
         lock.mkdir()  # nobody can take it, root neither
     assert torch.equal(load_images(str(images), size=None).images, before)
+
+
+def entry_of(cache: Path) -> Path:
+    folder, = (path for path in cache.iterdir() if path.is_dir() and not path.suffix)
+    return folder
+
+
+def test_lock_of_another_user(cache: Path, tmp_path: Path) -> None:
+    """It cannot be taken: the entry is built without. Where another process was faster, its entry is taken."""
+    images = write_images(tmp_path / 'images', 2)
+    whole = load_images(str(images), size=None).images
+    shutil.rmtree(entry_of(cache))
+    lock, = cache.glob('*.lock')
+    lock.chmod(0)
+    if os.getuid() == 0:  # whom the mode does not stop; but another user's file in a sticky folder does
+        cache.chmod(0o1777)
+        os.chown(lock, 12345, 12345)
+    assert torch.equal(load_images(str(images), size=None).images, whole)
+
+
+def test_another_users_process_is_faster(cache: Path) -> None:
+    """One that we cannot wait for: its entry is taken."""
+    inner = []
+
+    def image() -> Image.Image:
+        if entered:
+            entered.pop()
+            inner.append(load(source, None).images)
+        return Image.new('RGB', (4, 4), 'red')
+
+    entered: list[None] = []
+    source = Source([Sample('a', image)], 1, (), 'twice')
+    load(source, None)
+    lock, = cache.glob('*.lock')
+    shutil.rmtree(entry_of(cache))
+    lock.unlink()
+    lock.mkdir()  # nobody can take it, root neither
+    entered.append(None)
+    outer = load(source, None).images
+    assert len(inner) == 1
+    assert torch.equal(outer, inner[0])
+    assert folders(cache) == sorted([entry_of(cache).name, lock.name])
+
+
+def test_entry_that_cannot_be_read(cache: Path, tmp_path: Path) -> None:
+    """It is another user's, or damaged: one line says which, and what to do."""
+    images = write_images(tmp_path / 'images', 2)
+    load_images(str(images), size=None)
+    entry = entry_of(cache)
+    os.truncate(entry / 'images', 100)
+    fault = rf'cache/{entry.name}: cannot be read from the cache \(.*\); remove it, or give .* in \$SCAE_ZOO_CACHE'
+    with pytest.raises(ValueError, match=fault):
+        load_images(str(images), size=None)
+    (entry / 'index.json').unlink()
+    (entry / 'index.json').mkdir()
+    with pytest.raises(ValueError, match=fault):
+        load_images(str(images), size=None)
+    shutil.rmtree(entry)
+    assert len(load_images(str(images), size=None)) == 2
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="root alone can make another user's files")
+def test_left_by_another_user(cache: Path, tmp_path: Path) -> None:
+    """That process may be alive: what it builds stays; what ours have left goes."""
+    images = write_images(tmp_path / 'images', 2)
+    load_images(str(images), size=None)
+    entry = entry_of(cache)
+    shutil.rmtree(entry)
+    ours, theirs = (cache / f'.{entry.name}.{name}' for name in ('ours', 'theirs'))
+    for folder in (ours, theirs):
+        folder.mkdir()
+    os.chown(theirs, 12345, 12345)
+    load_images(str(images), size=None)
+    assert folders(cache) == sorted([theirs.name, entry.name])
 
 
 def test_changed_file(cache: Path, tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """Batches that are decoded anew each time: the same as ever, in any number of processes, around damaged files."""
 
 import multiprocessing
+import resource
+import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +183,47 @@ def test_killed_worker(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=f'{worker.pid}.* {how}.*; the last state is kept: run the') as caught:
         train()
     assert '\n' not in str(caught.value)
+
+
+@contextmanager
+def limited(what: int, most: int) -> Iterator[None]:
+    """The process and its children may not go beyond, as where a container has little; waiting for ever is an error."""
+    def too_long(*_: object) -> None:
+        raise TimeoutError
+
+    before, handler = resource.getrlimit(what), signal.signal(signal.SIGALRM, too_long)
+    resource.setrlimit(what, (most, before[1]))
+    signal.alarm(60)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, handler)
+        resource.setrlimit(what, before)
+
+
+def same(one: list[Batch], other: list[Batch]) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a, b) for pairs in zip(one, other, strict=True) for a, b in zip(*pairs, strict=True))
+
+
+def test_little_shared_memory(tmp_path: Path) -> None:
+    """As in a container: a batch is larger than what /dev/shm takes, and comes all the same."""
+    folder = write_noise(tmp_path / 'noise', 8)
+    whole = list(stream(folder, 4).epoch(0))
+    with limited(resource.RLIMIT_FSIZE, 256):
+        assert same(list(stream(folder, 4, workers=2).epoch(0)), whole)
+
+
+def test_no_process_can_be_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Then this one decodes, and says so once."""
+    folder = write_noise(tmp_path / 'noise', 8)
+    whole = [batch for epoch in range(2) for batch in stream(folder, 4).epoch(epoch)]
+    loader = stream(folder, 4, workers=2)
+    with (folder / '0.png').open() as file, limited(resource.RLIMIT_NOFILE, file.fileno() + 4):
+        found = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
+    assert same(found, whole)
+    assert capsys.readouterr().err.count('this process alone decodes the images') == 1
 
 
 def out_of_luck() -> None:

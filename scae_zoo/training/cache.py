@@ -106,7 +106,7 @@ def load(
                     _build(source, size, max_unreadable, folder)
         except OSError as error:
             raise ValueError(
-                f'{error.filename or folder}: cannot be written ({error.strerror}); make room, or give another folder '
+                f'{folder.parent}: cannot be written ({error.strerror}); make room, or give another folder '
                 f'in ${ENVIRONMENT}') from None
         entry = read_entry(folder)
         if entry is None:

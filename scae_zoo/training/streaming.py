@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -118,8 +119,9 @@ class StreamedBatches(BaseBatches):
                               collate_fn=_as_it_is, generator=torch.Generator())  # not the global one
 
         try:
+            _require_queues(self.workers + 3 if self.workers else 0)  # an event of the loader's is like two more
             return iter(loader(self.workers))
-        except OSError as error:  # of the queues' semaphores, which are in /dev/shm, or of starting processes
+        except OSError as error:  # semaphores are in /dev/shm; or processes cannot be started
             tqdm.write(f'--stream: this process alone decodes the images, since no others can be started '
                        f'({error.strerror}); in a container, start it with a larger /dev/shm (--shm-size 1g)',
                        file=sys.stderr)
@@ -143,6 +145,11 @@ def watched_workers() -> Iterator[None]:
             raise
         reason = str(error).splitlines()[0].rstrip('.')
         raise TrainingError(f'{reason}; the last state is kept: run the same command to go on') from None
+
+
+def _require_queues(number: int) -> None:
+    """Make so many queues and let them go: a loader that fails to make its own, halfway, complains besides."""
+    _ = [multiprocessing.Queue() for _ in range(number)]
 
 
 def _cores() -> int:

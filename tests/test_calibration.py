@@ -15,6 +15,7 @@ def plain(x: torch.Tensor, y: torch.Tensor, _: torch.Generator) -> tuple[torch.T
     return x.float() / 255, y
 
 
+@pytest.mark.usefixtures('_float32')
 @pytest.mark.parametrize('batch_size', [5, 20, 64])
 def test_statistics_without_dropout(batch_size: int) -> None:
     images = torch.randint(256, (20, 3, 17, 17), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -31,9 +32,10 @@ def test_statistics_without_dropout(batch_size: int) -> None:
         for block in model.blocks:
             y = block.conv(x)
             mean, var = y.mean((0, 2, 3)), y.var((0, 2, 3))
-            # bfloat16 is good for a few hundredths; parts of a batch have variances a little smaller
-            assert ((block.bn.running_mean - mean) / var.sqrt()).abs().max() < 0.1
-            assert 0.8 < (block.bn.running_var / var).min() <= (block.bn.running_var / var).max() < 1.2
+            # a layer sees the batch's variance in training and an unbiased one in use; parts of a batch have others
+            tolerance = 0.1 if batch_size == 5 else 0.01
+            assert ((block.bn.running_mean - mean) / var.sqrt()).abs().max() < tolerance
+            assert (block.bn.running_var / var - 1).abs().max() < tolerance
             x = block.bn(y)
     assert not any(module.training for module in model.modules())
     assert [block.bn.momentum for block in model.blocks] == momenta

@@ -103,6 +103,7 @@ def script(path: Path, *args: str) -> None:
         runpy.run_path(str(path), run_name='__main__')
 
 
-def code(text: str) -> None:
-    """``python -c text``"""
-    exec(text, {'__name__': '__main__'})
+def code(text: str, *args: str) -> None:
+    """``python -c text args``"""
+    with mock.patch.object(sys, 'argv', ['-c', *args]):
+        exec(text, {'__name__': '__main__'})

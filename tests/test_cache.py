@@ -4,8 +4,6 @@ import json
 import os
 import resource
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,7 +19,8 @@ from scae_zoo.training.cache import Sample, Source, load
 from scae_zoo.training.named_sources import Passes
 from scae_zoo.training.sources import load_images
 
-ROOT = Path(__file__).parents[1]
+from .processes import Process, code
+
 LOAD = '''import sys
 from scae_zoo.training.sources import load_images
 print(load_images(sys.argv[1], size=48).images.sum())'''
@@ -41,10 +40,8 @@ def write_images(folder: Path, number: int, side: int = 32) -> Path:
     return folder
 
 
-def start(images: Path, **options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, '-c', LOAD, str(images)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, 'PYTHONPATH': str(ROOT)}, **options)
+def start(images: Path, log: str = 'log') -> Process:
+    return Process(images.with_name(log), code, LOAD, str(images))
 
 
 def folders(cache: Path) -> list[str]:
@@ -64,11 +61,11 @@ def test_decoded_once(cache: Path, tmp_path: Path) -> None:
 
 def test_two_processes_at_once(cache: Path, tmp_path: Path) -> None:
     images = write_images(tmp_path / 'images', 300)
-    processes = [start(images) for _ in range(2)]
-    (a, errors_a), (b, errors_b) = (process.communicate() for process in processes)
-    assert [process.returncode for process in processes] == [0, 0], errors_a + errors_b
-    assert a == b
-    assert int(load_images(str(images), size=48).images.sum()) == int(a.split('(')[1].rstrip(')\n'))
+    processes = [start(images, log) for log in 'ab']
+    a, b = (process.wait() for process in processes)
+    assert (a.returncode, b.returncode) == (0, 0), a.stderr + b.stderr
+    assert a.stdout == b.stdout
+    assert int(load_images(str(images), size=48).images.sum()) == int(a.stdout.split('(')[1].rstrip(')\n'))
     assert len(folders(cache)) == 1
 
 
@@ -94,10 +91,9 @@ def test_killed_while_it_builds(cache: Path, tmp_path: Path) -> None:
     images = write_images(tmp_path / 'images', 150, 500)
     process = start(images)
     while not list(cache.glob('.*.*/images')):
-        assert process.poll() is None
+        assert process.returncode is None
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     left, = folders(cache)
     assert left.startswith('.')
     assert len(load_images(str(images), size=48)) == 150

@@ -42,6 +42,7 @@ def assert_statistics(model: ScaeEncoder, x: torch.Tensor, tolerance: float) -> 
         x = block.bn(y)
 
 
+@pytest.mark.usefixtures('_float32')
 @pytest.mark.parametrize('batch_size', [5, 20, 64])
 def test_statistics_without_dropout(batch_size: int) -> None:
     images = noise(20)
@@ -51,8 +52,8 @@ def test_statistics_without_dropout(batch_size: int) -> None:
     momenta = [block.bn.momentum for block in model.blocks]
     calibrate_batch_norm(model, batches_of(images, batch_size), epoch=3)
     assert not any(module.training for module in model.modules())
-    # bfloat16 is good for a few hundredths; parts of a batch have variances a little smaller
-    assert_statistics(model, images.float() / 255, tolerance=0.1)
+    # a layer sees the batch's variance in training and an unbiased one in use; parts of a batch have others
+    assert_statistics(model, images.float() / 255, tolerance=0.1 if batch_size == 5 else 0.01)
     assert [block.bn.momentum for block in model.blocks] == momenta
     assert all(torch.equal(value, weights[name]) for name, value in model.named_parameters())
 

@@ -1,8 +1,6 @@
 """A checkpoint is written whole or not at all, and what was there stays until it is."""
 
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from scae_zoo.checkpoint_writing import write
 
 from .checkpoint_folders import ARCHITECTURE, NOTES, write_autoencoder
 from .conftest import SHIPPED
+from .processes import Process, code
 
 
 def test_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
@@ -34,15 +33,14 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_killed_while_writing_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = f"""
+    text = f"""
 import os, signal
 from scae_zoo import create_autoencoder, checkpoint_writing
 model = create_autoencoder({ARCHITECTURE!r})
 checkpoint_writing.yaml.safe_dump = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 checkpoint_writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decoder, recipe={{}}, metrics={{}}, card='')
 """
-    result = subprocess.run([sys.executable, '-c', code], cwd=Path(__file__).parents[1])
-    assert result.returncode == -9
+    assert Process(tmp_path.with_suffix('.log'), code, text).wait().returncode == -9
     assert not (tmp_path / SHIPPED).exists()
     assert list(tmp_path.iterdir()), 'the process was killed before it began to write'
     packaged = checkpoints.names()

@@ -15,6 +15,7 @@ from scae_zoo.checkpoints import WEIGHTS
 from scae_zoo.cli import main
 
 from .conftest import ARCHITECTURES, DEFAULT, SHIPPED
+from .processes import Process, scae
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -269,10 +270,10 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_as_a_command(tmp_path: Path) -> None:
-    environment = {**os.environ, 'PYTHONPATH': str(CHECKOUT)}
-    for args, status, text in ((['--help'], 0, 'reconstruct'), (['demo', '--help'], 0, 'photograph'), ([], 2, 'usage')):
-        result = subprocess.run(
-            [sys.executable, '-m', 'scae_zoo', *args], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    for args, status, text in (
+            (['--help'], 0, 'reconstruct'), (['demo', '--help'], 0, 'photograph'), ([], 2, 'usage'),
+            (['info', 'scae_vgg61'], 2, 'scae: error: scae_vgg61')):
+        result = Process(tmp_path / 'log', scae, *args).wait()
         assert result.returncode == status
         assert text in result.stdout + result.stderr
         assert 'Traceback' not in result.stderr

@@ -193,7 +193,11 @@ def test_labels_per_class() -> None:
 def test_measured_on_the_classes_that_were_learned() -> None:
     data = image_set()
     data.require_classes(('a', 'b'))
-    for other, difference in ((('b', 'a'), 'their order'), (('a', 'c', 'b', 'd'), 'c, d'), (('c', 'a'), 'b, c')):
+    ours, theirs = 'only the test images have', 'only the training images have'
+    for other, difference in (
+            (('b', 'a'), 'the same in another order: the test images have a, b; the training images have b, a'),
+            (('a', 'c', 'b', 'd'), f'{theirs} c, d .2 of 4 classes.'),
+            (('c', 'a'), f'{ours} b .1 of 2 classes.; {theirs} c .1 of 2 classes.')):
         with pytest.raises(ValueError, match=f'differ from those of training: {difference}$'):
             data.require_classes(other)
     for unlabelled in (replace(data, targets=None), replace(data, classes=())):

@@ -14,6 +14,7 @@ from scae_zoo import CheckpointError, create_autoencoder
 from scae_zoo.checkpoints import WEIGHTS
 
 from .conftest import ARCHITECTURES, DEFAULT, SHIPPED
+from .processes import Process, code
 
 CHECKOUT = Path(__file__).parents[1]
 SHORT_NAMES = [name.removeprefix('scae_') for name in ARCHITECTURES]
@@ -74,30 +75,30 @@ def test_only_networks_are_listed() -> None:
         load('springenberg9_scae_segmenter', num_classes=4)
 
 
-def load_with(package: str, version: str) -> subprocess.CompletedProcess[str]:
-    code = f"import timm, torch; {package}.__version__ = {version!r}; " \
+def load_with(folder: Path, package: str, version: str) -> 'subprocess.CompletedProcess[str]':
+    text = f"import timm, torch; {package}.__version__ = {version!r}; " \
            f"torch.hub.load({str(CHECKOUT)!r}, 'springenberg9_scae', source='local')"
-    return subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    return Process(folder / 'log', code, text).wait()
 
 
 @pytest.mark.parametrize(('package', 'version'), [('torch', '2.10.0a0+nv25.11'), ('torch', '2.15.0+cu128')])
-def test_packages_of_other_vendors(package: str, version: str) -> None:
-    assert load_with(package, version).returncode == 0
+def test_packages_of_other_vendors(tmp_path: Path, package: str, version: str) -> None:
+    assert load_with(tmp_path, package, version).returncode == 0
 
 
 @pytest.mark.parametrize(('package', 'version'), [('timm', '1.0.30'), ('torch', '2.9.1+cpu')])
-def test_packages_that_are_too_old(package: str, version: str) -> None:
+def test_packages_that_are_too_old(tmp_path: Path, package: str, version: str) -> None:
     """torch.hub itself looks only whether they are there."""
     required = re.search(rf'"{package}>=(.*?)"', (CHECKOUT / 'pyproject.toml').read_text())
-    result = load_with(package, version)
+    result = load_with(tmp_path, package, version)
     assert result.stderr.splitlines()[-1] == (
         f"ImportError: {package} {version} is too old: pip install '{package}>={required and required[1]}'")
 
 
 def test_importing_the_package_imports_no_training_code() -> None:
-    code = ('import sys, scae_zoo; from hubconf import vgg16_scae; '
+    text = ('import sys, scae_zoo; from hubconf import vgg16_scae; '
             'bad = [m for m in sys.modules if m.split(".")[0] in {"recipes", "benchmarks", "tests", "matplotlib", '
             '"sklearn", "torchmetrics"} '
             'or m.startswith("scae_zoo.training")]; sys.exit(str(bad) if bad else 0)')
-    result = subprocess.run([sys.executable, '-c', code], cwd=CHECKOUT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, '-c', text], cwd=CHECKOUT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

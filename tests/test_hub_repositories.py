@@ -1,10 +1,8 @@
 """Checkpoints in a repository of the Hugging Face Hub, served by a real server of its protocol."""
 
 import hashlib
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +16,13 @@ import torch
 from scae_zoo import CheckpointError, create_autoencoder
 
 from .checkpoint_folders import ARCHITECTURE, write_autoencoder
+from .processes import Process, code
 
 REVISION = '0123456789' * 4
 LOAD = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')"
+
+# it is imported, and has read them, before the process is forked
+READ_VARIABLES = 'import importlib, huggingface_hub.constants; importlib.reload(huggingface_hub.constants)\n'
 
 
 @contextmanager
@@ -60,11 +62,11 @@ def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
         server.shutdown()
 
 
-def python(code: str, home: Path, address: str, *args: str, offline: bool = False) -> subprocess.CompletedProcess[str]:
+def python(
+        text: str, home: Path, address: str, *args: str, offline: bool = False) -> 'subprocess.CompletedProcess[str]':
     own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'NO_PROXY': '127.0.0.1',
            'HF_HUB_OFFLINE': str(int(offline)), 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
-    return subprocess.run(
-        [sys.executable, '-c', code, *args], env={**os.environ, **own}, capture_output=True, text=True)
+    return Process(home.with_suffix('.log'), code, READ_VARIABLES + text, *args, **own).wait()
 
 
 @pytest.fixture
@@ -77,14 +79,14 @@ def repository(tmp_path: Path) -> Path:
 
 def test_both_halves(repository: Path, tmp_path: Path) -> None:
     """Also once more without the server; and on the command line."""
-    code = f"""
+    text = f"""
 import torch
 from scae_zoo import create_autoencoder
 model = create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')
 torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
 """
     with hub(repository) as address:
-        result = python(code, tmp_path / 'home', address)
+        result = python(text, tmp_path / 'home', address)
         assert result.returncode == 0, result.stderr
         info = python("import sys; from scae_zoo.cli import main; sys.exit(main(['info', 'hf-hub:me/mine@main']))",
                       tmp_path / 'home', address)
@@ -93,16 +95,16 @@ torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
     expected = create_autoencoder(ARCHITECTURE, weights=repository).state_dict()
     assert loaded.keys() == expected.keys()
     assert all(torch.equal(loaded[key], expected[key]) for key in expected)
-    again = python(code, tmp_path / 'home', address)
+    again = python(text, tmp_path / 'home', address)
     assert again.returncode == 0, again.stderr
-    none = python(code, tmp_path / 'empty', address, offline=True)
+    none = python(text, tmp_path / 'empty', address, offline=True)
     assert none.returncode == 1
     assert 'CheckpointError: me/mine: model.safetensors could not be downloaded' in none.stderr.splitlines()[-1]
 
 
 def test_the_encoder_alone(repository: Path, tmp_path: Path) -> None:
     """As timm has it, with the activation that its network was made with; nothing else is downloaded."""
-    code = f"""
+    text = f"""
 import timm, scae_zoo, torch
 for model in (
         timm.create_model('hf-hub:me/mine', pretrained=True),
@@ -111,9 +113,9 @@ for model in (
     assert model.num_classes == 0
 """
     with hub(repository) as address:
-        result = python(code, tmp_path / 'home', address)
+        result = python(text, tmp_path / 'home', address)
         assert result.returncode == 0, result.stderr
-    again = python(code, tmp_path / 'home', address)
+    again = python(text, tmp_path / 'home', address)
     assert again.returncode == 0, again.stderr
     downloaded = {path.name for path in (tmp_path / 'home').rglob('snapshots/*/*')}
     assert {'model.safetensors', 'config.json', 'manifest.json'} <= downloaded
@@ -132,7 +134,7 @@ def test_repositories_that_others_wrote(files: list[str], tmp_path: Path) -> Non
         if path.name not in files:
             path.unlink()
     (repository / 'README.md').write_text('# mine')
-    code = f"""
+    text = f"""
 import sys, huggingface_hub, timm, scae_zoo
 for file in sys.argv[1:]:
     huggingface_hub.hf_hub_download('me/mine', file)
@@ -143,11 +145,11 @@ for name, given in (('hf-hub:me/mine', {{}}), ({ARCHITECTURE!r}, {{'pretrained_c
         assert timm.create_model(name, pretrained=True, num_classes=3, in_chans=1, **given).num_classes == 3
 """
     with hub(repository) as address:
-        first = python(code, tmp_path / 'home', address)
+        first = python(text, tmp_path / 'home', address)
         assert first.returncode == 0, first.stderr
-        filled = python(code.split('overlay =')[0], tmp_path / 'filled', address, *files)
+        filled = python(text.split('overlay =')[0], tmp_path / 'filled', address, *files)
         assert filled.returncode == 0, filled.stderr
-    offline = python(code, tmp_path / 'filled', address)
+    offline = python(text, tmp_path / 'filled', address)
     assert offline.returncode == 0, offline.stderr
 
 

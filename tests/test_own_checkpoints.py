@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from scae_zoo.training.runs import find_checkpoint, find_start
 
 from .checkpoint_folders import ARCHITECTURE, NOTES, edit, same, write_autoencoder
 from .conftest import DEFAULT, SHIPPED, randomize
+from .processes import Process, code, scae
 
 
 @pytest.mark.parametrize('architecture', ['scae_swwae', 'scae_allconv15'])
@@ -51,7 +50,7 @@ def test_own_classifier_under_a_name_of_the_zoo(tmp_path: Path, told_before_the_
         'input_size': (3, 40, 40)}
     write(tmp_path / DEFAULT, encoder, None, recipe={}, metrics={}, card='')
     early, late = (str(tmp_path), None) if told_before_the_import else (None, str(tmp_path))
-    code = f'''
+    text = f'''
 import os, timm, scae_zoo
 os.environ.update({{'SCAE_ZOO_CHECKPOINTS': {late!r}}} if {late!r} else {{}})
 model = timm.create_model({DEFAULT!r}, pretrained=True)
@@ -63,8 +62,8 @@ model = timm.create_model({DEFAULT!r}, pretrained=True, num_classes=7, pretraine
 assert model.head.fc.out_features == 7
 assert model.pretrained_cfg['mean'] == (0.5,) * 3
 '''
-    environment = {**os.environ, **({'SCAE_ZOO_CHECKPOINTS': early} if early else {})}
-    result = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True)
+    environment = {'SCAE_ZOO_CHECKPOINTS': early} if early else {}
+    result = Process(tmp_path / 'log', code, text, **environment).wait()
     assert result.returncode == 0, result.stderr
 
 
@@ -82,14 +81,13 @@ def test_own_tags_come_after_the_zoos_and_damaged_ones_are_passed_over(
         checkpoints.find('scae_vgg16')
     assert same(create_autoencoder(ARCHITECTURE, weights='b'), model, 1e-3)
     # timm learns of them when the package is imported
-    code = f"""
+    text = f"""
 import timm, scae_zoo
 print(timm.list_pretrained('scae_*'))
 print(timm.create_model('{ARCHITECTURE}.b', pretrained=True).pretrained_cfg['file'])
 print(timm.create_model('{ARCHITECTURE}').pretrained_cfg['tag'])
 """
-    result = subprocess.run(
-        [sys.executable, '-c', code], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    result = Process(tmp_path / 'log', code, text).wait()
     assert result.stdout.splitlines() == [
         str(sorted([f'{ARCHITECTURE}.b', *timm.list_pretrained('scae_*'), 'scae_swwae.c'])),
         str(tmp_path / f'{ARCHITECTURE}.b' / 'model.safetensors'), DEFAULT.partition('.')[2]]
@@ -168,8 +166,9 @@ def test_what_is_on_the_hub_alone(tmp_path: Path, arguments: dict[str, int]) -> 
     entries = json.loads(manifest.read_text())
     entries[DEFAULT]['hub'] = True
     manifest.write_text(json.dumps(entries))
-    code = f'''
-import huggingface_hub, pathlib, timm
+    text = f'''
+import huggingface_hub, pathlib, sys, timm
+sys.path.insert(0, {str(tmp_path)!r})
 huggingface_hub.hf_hub_download = lambda repo, file, **_: str(pathlib.Path({str(tmp_path / 'hub')!r}) / file)
 import scae_zoo
 assert scae_zoo.__file__.startswith({str(tmp_path)!r})
@@ -179,15 +178,13 @@ assert model.pretrained_cfg['mean'] == (0.4914, 0.4822, 0.4465)
 assert len(model.pretrained_cfg.get('label_names') or ()) == (0 if {arguments.get('num_classes', 10)} == 5 else 10)
 assert timm.create_model({DEFAULT!r}).num_classes == 10
 '''
-    result = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True,
-                            env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    result = Process(tmp_path / 'log', code, text).wait()
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize('value', ['~nobody-of-that-name/x', 'x' * 300, 'no/such/folder'])
-def test_a_useless_folder_of_ones_own_stops_nothing(value: str) -> None:
-    result = subprocess.run([sys.executable, '-m', 'scae_zoo', 'list'], capture_output=True, text=True,
-                            env={**os.environ, 'SCAE_ZOO_CHECKPOINTS': value})
+def test_a_useless_folder_of_ones_own_stops_nothing(tmp_path: Path, value: str) -> None:
+    result = Process(tmp_path / 'log', scae, 'list', SCAE_ZOO_CHECKPOINTS=value).wait()
     assert result.returncode == 0, result.stderr
     assert SHIPPED in result.stdout
 

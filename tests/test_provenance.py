@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from scae_zoo import checkpoints
 from scae_zoo.training import pretraining, provenance, runs
 from scae_zoo.training.provenance import git_revision
 
+from .processes import Process, code
 from .training_commands import SMALL, run
 
 
@@ -31,17 +31,19 @@ def test_revision_is_the_one_that_trained(data: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.skipif(shutil.which('git') is None, reason='makes a repository, with git')
-def test_revision_of_somebody_elses_checkout_is_none_of_ours(tmp_path: Path) -> None:
+def test_revision_of_somebody_elses_checkout_is_none_of_ours(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The package may be installed within one."""
     package = Path(shutil.copytree(checkpoints.WEIGHTS.parent, tmp_path / '.venv' / 'scae_zoo'))
     (tmp_path / '.gitignore').write_text('.venv\n')
-    clean = {key: value for key, value in os.environ.items() if not key.startswith('GIT_')}
+    for name in [name for name in os.environ if name.startswith('GIT_')]:
+        monkeypatch.delenv(name)
     for command in (['init', '-q'], ['add', '.'], ['-c', 'user.name=x', '-c', 'user.email=x', 'commit', '-qm', 'x']):
         subprocess.run(['git', *command], cwd=tmp_path, check=True,
-                       env={**clean, 'GIT_CONFIG_GLOBAL': os.devnull, 'GIT_CONFIG_NOSYSTEM': '1'})
-    code = 'from scae_zoo.training.provenance import git_revision; print(git_revision())'
-    result = subprocess.run([sys.executable, '-c', code], env={**clean, 'PYTHONPATH': str(package.parent)},
-                            cwd=tmp_path, capture_output=True, text=True)
+                       env={**os.environ, 'GIT_CONFIG_GLOBAL': os.devnull, 'GIT_CONFIG_NOSYSTEM': '1'})
+    text = (f'import sys; sys.path.insert(0, {str(package.parent)!r})\n'
+            'from scae_zoo.training.provenance import git_revision; print(git_revision())')
+    result = Process(tmp_path / 'log', code, text).wait()
     assert result.stdout == 'unknown\n', result.stderr
 
 

@@ -32,9 +32,9 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     torch.nn.init.normal_(encoder.head.fc.weight)
     cfg = encoder.pretrained_cfg
     encoder.pretrained_cfg = {**cfg, 'label_names': list(CLASSES), 'num_classes': 3, 'tag': 'teacher'}
-    for block in encoder.blocks:  # statistics of images, or all of them have one answer
+    for block in encoder.blocks:
         block.bn.momentum = 1.
-    with torch.no_grad():
+    with torch.no_grad():  # gives the norms statistics, and the images different answers
         encoder.train()(normalize(central_crop(images(32, 9), 29), cfg['mean'], cfg['std']))
     folder = tmp_path_factory.mktemp('teacher') / NAME
     write(folder, encoder, None, **NOTES)

@@ -62,7 +62,7 @@ def test_classes_that_sort_alike(tmp_path: Path) -> None:
     code = ('import sys; from scae_zoo.training.sources import find_source; source = find_source(sys.argv[1]); '
             'print(source.classes, [(sample.name, sample.label) for sample in source.samples])')
     seen = {subprocess.run([sys.executable, '-c', code, str(tmp_path)], env={**os.environ, 'PYTHONHASHSEED': seed},
-                           check=True, capture_output=True, text=True).stdout for seed in '12345'}
+                           check=True, capture_output=True, text=True).stdout for seed in '12'}
     assert len(seen) == 1
     images = load_images(str(tmp_path), size=None)
     assert images.classes == ('01', '1', 'A', 'a', 'B', 'b')

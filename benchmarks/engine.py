@@ -21,7 +21,7 @@ from scae_zoo import create_autoencoder
 from scae_zoo.autoencoder import create_encoder
 from scae_zoo.checkpoints import CheckpointError
 from scae_zoo.cli.options import whole_number
-from scae_zoo.console import console
+from scae_zoo.console import console, fault_of
 from scae_zoo.corruption import GaussianNoise
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
@@ -34,6 +34,7 @@ from scae_zoo.training.tasks import DenoisingTask, classification_task
 
 SIGMA = 25.
 CLASSES = 10
+PEAK_BATCH = 128  # images of a convolution that keeps the device busy
 TASKS = 'pre-training', 'fine-tuning'
 
 
@@ -68,7 +69,7 @@ def benchmark(device: str | None) -> Iterator[World]:
                 raise ValueError('a benchmark is one process, not for torchrun')
             yield where
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
-        raise SystemExit(f'{Path(sys.argv[0]).stem}: error: {error}') from None
+        raise SystemExit(f'{Path(sys.argv[0]).stem}: error: {fault_of(error)}') from None
 
 
 def config(architecture: str) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def convolution_peak(device: torch.device) -> float:
     for channels, side in ((96, 29), (192, 15), (256, 32), (512, 16)):
         conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(device, dtype)
         conv = conv.to(memory_format=torch.channels_last)
-        x = torch.randn(128, channels, side, side, device=device, dtype=dtype)
+        x = torch.randn(PEAK_BATCH, channels, side, side, device=device, dtype=dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             for _ in range(6):

@@ -81,7 +81,7 @@ def main() -> None:
     with benchmark(args.device) as where:
         given = {key: getattr(args, key) for key in ('batch_size', 'first_crop') if getattr(args, key) is not None}
         base: FineTuning = runpy.run_path(str(RECIPE))['FINETUNING'][args.budget].replace(**given)
-        in_folders = args.data_dir is not None and split_name(args.data_dir, 'train') is not None
+        in_folders = args.data_dir is not None and split_name(args.data_dir, 'train', in_classes=False) is not None
         place, root = (str(args.data_dir), None) if in_folders else (args.data, args.data_dir)
         train, test = (load(find_source(place, split, root=root), 32) for split in ('train', 'test'))
         if train.multi_label:

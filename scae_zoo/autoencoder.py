@@ -9,9 +9,12 @@ import torch
 import torch.nn as nn
 
 from .checkpoint_folder import DECODER, ENCODER, Checkpoint, CheckpointError, misfit, shapes
-from .checkpoints import find, names, split_name
+from .checkpoints import find, names, split_name, there_are
 from .decoder import ScaeDecoder
 from .models.scae import ARCHITECTURES, ScaeEncoder
+
+OWN_WEIGHTS = "weights of your own: weights='FOLDER' or 'hf-hub:USER/REPOSITORY'"
+UNTRAINED = 'for one still to be trained: pretrained=False'
 
 
 class EncoderDecoder(nn.Module):
@@ -105,7 +108,7 @@ def create_autoencoder(
     architecture = known_architecture(name)
     checkpoint = None
     if pretrained or weights:
-        checkpoint = find(name, weights, 'autoencoder', cache_dir)
+        checkpoint = find(name, weights, 'autoencoder', cache_dir, f'{OWN_WEIGHTS}; {UNTRAINED}')
     else:
         check_tag(name)
     shortcuts = agreed_shortcuts(checkpoint, shortcuts)
@@ -139,7 +142,8 @@ def known_architecture(name: str) -> str:
 def check_tag(name: str) -> None:
     """Refuse the name of a network that is not trained yet where, as in timm, it has a tag that there is not."""
     if split_name(name)[1] not in ('', 'untrained') and name not in names():
-        raise CheckpointError(f'{name}: no such checkpoint; `scae list` shows which there are')
+        raise CheckpointError(f'{name}: no such checkpoint; {there_are(split_name(name)[0])}; for one still to be '
+                              'trained: leave out the tag')
 
 
 def agreed_shortcuts(checkpoint: Checkpoint | None, wanted: bool | None) -> bool:

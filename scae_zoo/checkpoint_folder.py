@@ -48,7 +48,7 @@ class Checkpoint:
         again = self.recipe or 'the recipe that made it'
         return CheckpointError(
             f'{self.folder / file}: {fault}. Ways out: download {self.name} again; '
-            f'give another folder (weights=PATH, or ${ENVIRONMENT}); or make it again with {again}')
+            f'give another folder, or one below ${ENVIRONMENT}; or make it again with {again}')
 
     def read(self, file: str) -> bytes:
         """The file's bytes, checked against the manifest."""
@@ -167,8 +167,8 @@ class Checkpoint:
     def require(self, kind: str | None) -> None:
         """Refuse a checkpoint that is not of the kind that is needed."""
         if kind and self.kind != kind:
-            raise CheckpointError(f'{self.folder}: holds {_article(self.kind)}, not {_article(kind)}; '
-                                  '`scae list` shows which there are')
+            raise CheckpointError(f'{self.folder}: holds {_article(self.kind)}, not {_article(kind)}; give the folder '
+                                  f'or the name of {_article(kind)}')
 
     def require_architecture(self, architecture: str) -> None:
         """Refuse a checkpoint that is of another architecture, or whose configuration cannot be used."""
@@ -210,7 +210,7 @@ def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:
     if not folder.is_dir():
         what = 'a file' if folder.exists() else 'not found'
         raise CheckpointError(
-            f"{folder}: is not a checkpoint's folder ({what}); give one, or a name that `scae list` shows")
+            f"{folder}: is not a checkpoint's folder ({what}); give one, or the name of a checkpoint")
     if not (folder / 'manifest.json').is_file():
         return bare
     manifest = bare._parse('manifest.json')

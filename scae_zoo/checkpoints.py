@@ -60,12 +60,18 @@ def names() -> list[str]:
 
 def _own_folder() -> Path | None:
     folder = os.path.expanduser(os.environ.get(ENVIRONMENT, ''))
-    return Path(folder) if os.path.isdir(folder) else None
+    return Path(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK | os.X_OK) else None
+
+
+def fault_of_own_folder() -> str:
+    """Why nothing in ``$SCAE_ZOO_CHECKPOINTS`` is found, where that is set; empty where all is well."""
+    given = os.environ.get(ENVIRONMENT)
+    return f'${ENVIRONMENT}: {given} is no folder that can be read' if given and _own_folder() is None else ''
 
 
 def _open_own(name: str) -> Checkpoint | None:
     folder = _own_folder()
-    return open_folder(folder / name) if folder and (folder / name).is_dir() else None
+    return open_folder(folder / name) if folder and os.path.isdir(folder / name) else None
 
 
 def open_local(name: str) -> Checkpoint | None:
@@ -159,6 +165,7 @@ def find(
         weights_or_tag: str | os.PathLike[str] | None = None,
         kind: str | None = None,
         cache_dir: str | None = None,
+        way_out: str = '',
 ) -> Checkpoint:
     """The checkpoint that a name, a tag or a path means.
 
@@ -167,6 +174,7 @@ def find(
         weights_or_tag: A tag, a whole name, or what ``open_elsewhere`` opens; goes before the name's own tag.
         kind: 'autoencoder', 'classifier' or 'segmenter', where it matters.
         cache_dir: The Hub's cache, where it is not the usual one.
+        way_out: What the caller's user can do where there is none, in the words of what he called.
 
     Raises:
         CheckpointError: There is no such checkpoint, or it is of another architecture or kind.
@@ -176,31 +184,38 @@ def find(
     other, is_whole_name, _ = given.partition('.')
     elsewhere = open_folder(given) if isinstance(weights_or_tag, os.PathLike) else open_elsewhere(given, cache_dir)
     if elsewhere is None and is_whole_name and other.startswith('scae_') and other != architecture:
-        raise CheckpointError(f'{given}: is for {other}, not {architecture}; `scae list` shows which there are')
+        raise CheckpointError(f'{given}: is for {other}, not {architecture}; {there_are(architecture, kind)}')
     checkpoint = elsewhere or _find_by_name(
-        architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir)
+        architecture, given.removeprefix(f'{architecture}.') or tag, kind, cache_dir, way_out)
     checkpoint.require_architecture(architecture)
     checkpoint.require(kind)
     return checkpoint
 
 
-def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str | None) -> Checkpoint:
-    every = [name for name, its_kind in _by_priority().items() if its_kind in ([kind] if kind else KINDS[:3])]
-    same = [name for name in every if split_name(name)[0] == architecture]
-    there_are = f'there are {", ".join(same or every)}' if every else (
-        'there are none; train one with a recipe, or give weights=PATH')
-    if kind == 'segmenter' or not same:
-        there_are += ("; for one still to be trained: pretrained=False (a segmenter: init='random'), or --model on the "
-                      'command line')
+def _of(architecture: str, kind: str | None) -> list[str]:
+    kinds = [kind] if kind else KINDS[:3]
+    return [name for name, its_kind in _by_priority().items()
+            if split_name(name)[0] == architecture and its_kind in kinds]
+
+
+def there_are(architecture: str, kind: str | None = None) -> str:
+    """Which checkpoints of an architecture there are, for a message."""
+    same = _of(architecture, kind)
+    return f'there are {", ".join(same)}' if same else f'there is no {kind or "checkpoint"} of {architecture}'
+
+
+def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str | None, way_out: str) -> Checkpoint:
+    same = _of(architecture, kind)
+    way_out = way_out and f'; {way_out}'
     if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
-        raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it; {there_are}')
+        raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it{way_out}')
     name = f'{architecture}.{tag}' if tag else same[0]
     checkpoint = open_local(name)
     if checkpoint is not None:
         return checkpoint
     entry = _manifest().get(name)
     if entry is None:
-        raise CheckpointError(f'{name}: no such checkpoint; {there_are}')
+        raise CheckpointError(f'{name}: no such checkpoint; {there_are(architecture, kind)}{way_out}')
     return _listed(name, _download(name, entry, cache_dir), entry)
 
 
@@ -242,7 +257,9 @@ def verified_overlay(
         else:
             file = download(whose, _only_safetensors(cfg.hf_hub_filename), revision or None, cache_dir)
     else:
-        checkpoint = find(name, cache_dir=cache_dir)
+        checkpoint = find(name, cache_dir=cache_dir, way_out=(
+            "weights of your own: timm.create_model('local-dir:FOLDER', pretrained=True); for one still to be trained: "
+            'pretrained=False'))
     if checkpoint is None and _stands_alone(file):
         _only_safetensors(str(file))
         Checkpoint(whose, file.parent, {}).tensors(file.name)

@@ -36,6 +36,13 @@ class _Stream:
         return getattr(self.stream, name)
 
 
+def fault_of(error: Exception) -> str:
+    """What a program says of an error that ends it: of a file or folder, its name first."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f'{os.fsdecode(error.filename)}: cannot be used ({error.strerror}); mend that, or give another place'
+    return str(error)
+
+
 @contextmanager
 def console() -> Iterator[None]:
     """Print as a program does: what cannot be printed ends nothing inside, and is said at the end.

@@ -80,4 +80,4 @@ def _faults_named(repo: str, file: str, again: str = '') -> Iterator[None]:
         raise CheckpointError(
             f'{repo}: {file} could not be downloaded ({type(error).__name__}: {fault}). Ways out: '
             'try again with the network on, and logged in if it is private; check the name; '
-            f'give a local folder (weights=PATH, or ${ENVIRONMENT}){again}') from error
+            f'give a local folder, or one below ${ENVIRONMENT}{again}') from error

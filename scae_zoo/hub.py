@@ -8,7 +8,7 @@ import timm
 import torch.nn as nn
 
 from . import checkpoints
-from .autoencoder import Scae, create_autoencoder, create_encoder
+from .autoencoder import OWN_WEIGHTS, UNTRAINED, Scae, create_autoencoder, create_encoder
 from .segmentation import ScaeSegmenter, create_segmenter
 
 EntryPoint = Callable[..., nn.Module]
@@ -23,7 +23,8 @@ def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]
 
     def encoder(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> nn.Module:
         if weights:
-            found = checkpoints.find(architecture, weights, cache_dir=kwargs.get('cache_dir'))
+            found = checkpoints.find(
+                architecture, weights, cache_dir=kwargs.get('cache_dir'), way_out=f'{OWN_WEIGHTS}; {UNTRAINED}')
             return create_encoder(architecture, found, **kwargs)
         return timm.create_model(architecture, pretrained=pretrained, **kwargs)
 

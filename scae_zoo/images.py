@@ -1,14 +1,20 @@
 """Photographs from and to files: any mode Pillow reads becomes RGB, and a picture is written whole or not at all."""
 
 import os
+import re
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
+
+MAXSAMPLEVALUE = 281  # of TIFF
+WHITES = tuple(2 ** bits - 1 for bits in (8, 10, 12, 14, 16))
 
 
 class ImageError(ValueError):
@@ -18,28 +24,109 @@ class ImageError(ValueError):
 def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
     """The image in a file, or in an open one, as H x W x 3 uint8 RGB, upright; the first frame, transparency on white.
 
-    16 bits are scaled to 8. Floating-point pixels are taken as 0-1 or 0-255, and those of 32 bits as 0-255 or 0-65535,
-    where they fit; else they are scaled by the image's maximum.
+    8 bits a channel stay as they are; more are scaled to 8. White is then the largest value of the fewest bits, of 8,
+    10, 12, 14 and 16, that hold all values of the image, and what its file says of them (a TIFF's BitsPerSample and
+    MaxSampleValue, 16 bits for PGM and JPEG 2000, which Pillow scales); or the greatest value, where it has more than
+    16 bits. So a dark 16-bit image is not lightened by more than its unused bits. Where there are negative values, the
+    least one is black. Floating-point values are taken as 0-1 or, where they exceed 16, as 0-255 where they fit; else
+    they are scaled by their greatest. NaN is black.
 
     Raises:
         ImageError: The file is missing, no image, truncated, or too large to be decoded safely.
     """
     with faults_named(path):
-        return to_rgb(open_upright(path))
+        return to_rgb(open_picture(path))
 
 
 def open_upright(path: str | Path | BinaryIO) -> Image.Image:
     """The first frame of the image in a file, or in an open one, as it is stored but turned as its EXIF says."""
     with opened(path) as image:
-        image.load()
-        return ImageOps.exif_transpose(image)
+        return _upright(image)
+
+
+def open_picture(path: str | Path | BinaryIO) -> Image.Image:
+    """As ``open_upright``, but with 8 bits a channel, made as ``open_rgb`` has it; ``info['deep']``: it had more;
+    ``info['orientation']``: as it was stored, in EXIF's numbers."""
+    with _opened(path) as file:
+        with Image.open(file) as image:
+            tags, rawmode, known = getattr(image, 'tag_v2', {}), _rawmode(image), _known_maximum(image)
+            picture = _upright(image)
+        is_signed = tags.get(SAMPLEFORMAT, (1,))[0] == 2
+        picture.info['deep'] = _is_deep(picture) or ';16' in rawmode
+        if _is_deep(picture):
+            numbers = np.asarray(picture)
+            numbers = numbers.view(np.uint32) if tags and picture.mode == 'I' and not is_signed else numbers
+            return _with_pixels(picture, _to_eight_bits(numbers, known))
+        if is_signed and picture.mode == 'L' and (numbers := np.asarray(picture).view(np.int8)).min() < 0:
+            return _with_pixels(picture, _to_eight_bits(numbers))
+        # Pillow gives the high bytes of colours with 16 bits: nothing but black, where the file has 12
+        if re.fullmatch('RGB[AX]?;16[BLN]', rawmode) and np.asarray(picture)[..., :3].max() < 64:
+            with Image.open(file) as image:
+                assert isinstance(image, ImageFile.ImageFile)
+                image.tile = [tile._replace(args=_other_byte(tile.args)) for tile in image.tile]
+                low = np.asarray(_upright(image))
+            numbers = np.asarray(picture).astype(np.uint16) * 256 + low
+            bands = [_to_eight_bits(part) for part in (numbers[..., :3], numbers[..., 3:])]
+            return _with_pixels(picture, np.concatenate(bands, axis=2))
+        if rawmode.startswith('LA;16') or picture.mode == 'La':  # Pillow makes the one RGBA, and the other nothing else
+            return picture.convert('LA')
+        return picture
+
+
+def _opened(path: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
+    return open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    turned = ImageOps.exif_transpose(image)
+    turned.info['orientation'] = orientation(image)
+    return turned
+
+
+def orientation(image: Image.Image) -> int:
+    """How an image is stored, in EXIF's numbers: 1 is upright, from 5 on its sides change places."""
+    found = image.getexif().get(ExifTags.Base.Orientation)
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _with_pixels(picture: Image.Image, pixels: np.ndarray) -> Image.Image:
+    """These pixels, with what else is known of a picture."""
+    other = Image.fromarray(pixels)
+    other.info = {key: value for key, value in picture.info.items() if key != 'transparency'}
+    return other
+
+
+def _rawmode(image: Image.Image) -> str:
+    """How the channels of an image that is not decoded yet lie in its file, in Pillow's terms."""
+    args = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else ''
+    return str(args if isinstance(args, str) else args[0] if args else '')
+
+
+def _other_byte(args: Any) -> Any:
+    """A tile's arguments that make Pillow take the other byte of each 16-bit value."""
+    if not isinstance(args, str):
+        return (_other_byte(args[0]), *args[1:])
+    order = {'N': 'L' if sys.byteorder == 'little' else 'B'}.get(args[-1], args[-1])
+    return args[:-1] + {'L': 'B', 'B': 'L'}[order]
+
+
+def _known_maximum(image: Image.Image) -> int:
+    """The greatest value that the pixels of a file are known to be able to have; 0 where nothing is."""
+    if image.format in ('PPM', 'JPEG2000'):
+        return 65535 if image.mode.startswith('I') else 0
+    tags = getattr(image, 'tag_v2', {})
+    bits, values = (
+        [int(n) for n in np.ravel(tags.get(tag, 0)) if isinstance(n, (int, np.integer))]
+        for tag in (BITSPERSAMPLE, MAXSAMPLEVALUE))
+    return max(0, *values, *(2 ** n - 1 for n in bits if 8 < n < 16))
 
 
 @contextmanager
 def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     """The image in a file, or in an open one, before it is decoded."""
-    # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
-    with (open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)) as file, Image.open(file) as image:
+    with _opened(path) as file, Image.open(file) as image:
         yield image
 
 
@@ -64,21 +151,68 @@ def faults_named(path: str | Path | BinaryIO) -> Iterator[None]:
 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """An image that is decoded already, as ``open_rgb`` gives it."""
-    if image.mode.startswith('I') or image.mode == 'F':
-        return np.repeat(_to_eight_bits(image)[:, :, None], 3, axis=2)
-    if 'A' in image.mode or 'a' in image.mode or 'transparency' in image.info:
+    if _is_deep(image):
+        return np.repeat(_to_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+    if is_transparent(image):
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
     return np.array(image.convert('RGB'))
 
 
-def _to_eight_bits(image: Image.Image) -> np.ndarray:
-    # Pillow's own conversion to RGB clips these modes at 255
-    pixels = np.asarray(image, dtype=np.float64)
-    top = pixels.max(initial=0, where=np.isfinite(pixels))
-    ranges = (1, 255) if image.mode == 'F' else (65535,) if image.mode.startswith('I;16') else (255, 65535)
-    white = next((value for value in ranges if top <= value), top)
-    return np.clip(np.rint(np.nan_to_num(pixels) * (255 / white)), 0, 255).astype(np.uint8)
+def is_transparent(image: Image.Image) -> bool:
+    """Whether an image has an alpha channel, or a colour that stands for none."""
+    return image.mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa') or 'transparency' in image.info
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith('I') or image.mode == 'F'
+
+
+def _to_eight_bits(numbers: np.ndarray, known: float = 0) -> np.ndarray:
+    """Integers or floating-point numbers as uint8; see ``open_rgb``. Pillow's own conversion clips them at 255.
+
+    Args:
+        numbers: Of any shape.
+        known: A value that they are known to be able to have, for integers.
+    """
+    values = numbers.astype(np.float64)
+    finite = np.isfinite(values)
+    black = values.min(initial=0, where=finite)
+    top = values.max(initial=0, where=finite) - black
+    if np.issubdtype(numbers.dtype, np.floating):
+        white = 1. if top <= 1 else 255. if 16 < top <= 255 else top
+    else:
+        top = max(top, known - black)
+        white = next((value for value in WHITES if top <= value), top)
+    values = np.nan_to_num(values - black, posinf=white, neginf=0)
+    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
+
+
+def opaque(picture: Image.Image) -> Image.Image:
+    """A picture's colours alone, where some are transparent also those that are not seen."""
+    return picture.convert('RGBA').convert('RGB') if is_transparent(picture) else picture
+
+
+def like(picture: Image.Image, pixels: np.ndarray) -> Image.Image:
+    """New pixels, H x W x 3 uint8, for a picture of ``open_picture``: grey where it is grey, with its alpha channel;
+    ``info`` has its colour profile and its resolution, as ``save_png`` takes them."""
+    result = Image.fromarray(pixels).convert('L' if _is_grey(picture) else 'RGB')
+    if is_transparent(picture):
+        result.putalpha(picture.convert('RGBA').getchannel('A'))
+    profile, dpi = (picture.info.get(key) for key in ('icc_profile', 'dpi'))
+    result.info.clear()
+    if profile and profile[16:20] in (b'RGB ', b'GRAY'):  # those of CMYK and Lab are of no use to RGB
+        result.info['icc_profile'] = profile
+    if dpi and all(0 < each < 1e6 for each in dpi):
+        result.info['dpi'] = tuple(map(float, dpi))
+    return result
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    if picture.mode in ('P', 'PA'):
+        colours = np.asarray(picture.convert('RGB'))
+        return bool((colours == colours[..., :1]).all())
+    return picture.mode in ('1', 'L', 'LA')
 
 
 def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:
@@ -100,8 +234,8 @@ def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.I
     return picture
 
 
-def save_png(picture: Image.Image, path: Path) -> None:
-    """Write a PNG; on any failure nothing is left of it and an older file of the same name stays.
+def save_png(picture: Image.Image, path: Path, **options: Any) -> None:
+    """Write a PNG by Pillow's options; on any failure nothing is left of it and an older file of the same name stays.
 
     Raises:
         ImageError: The folder cannot be written or the disk is full.
@@ -111,11 +245,12 @@ def save_png(picture: Image.Image, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f'.{uuid.uuid4().hex}.partial')
         with partial.open('xb') as file:  # not by tempfile, whose files nobody else may read
-            picture.save(file, 'PNG')
+            picture.save(file, 'PNG', **options)
         os.replace(partial, path)
         partial = None
     except OSError as error:
-        raise ImageError(f'{path}: cannot be written ({error.strerror or error})') from None
+        raise ImageError(
+            f'{path}: cannot be written ({error.strerror or error}); make room, or give another folder') from None
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from .autoencoder import (
+    OWN_WEIGHTS,
+    UNTRAINED,
     EncoderDecoder,
     agreed_shortcuts,
     check_arguments,
@@ -93,7 +95,8 @@ def create_segmenter(
     if pretrained or init != 'random':
         any_encoder = init == 'encoder' and (weights or name != architecture)
         kind = 'segmenter' if pretrained else None if any_encoder else 'autoencoder'
-        checkpoint = find(name, weights, kind, cache_dir)
+        without = f"{UNTRAINED}, num_classes=N and init='random'" if pretrained else "without any: init='random'"
+        checkpoint = find(name, weights, kind, cache_dir, f'{OWN_WEIGHTS}; {without}')
         num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
     else:
         check_tag(name)

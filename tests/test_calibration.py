@@ -9,7 +9,7 @@ from scae_zoo.autoencoder import create_encoder
 from scae_zoo.models.scae import ScaeEncoder
 from scae_zoo.training import calibration
 from scae_zoo.training.augmentation import RandomCrop
-from scae_zoo.training.calibration import calibrate_batch_norm
+from scae_zoo.training.calibration import calibrate_batch_norm, require_several_values
 from scae_zoo.training.data import Batches, ImageSet
 from scae_zoo.training.distributed import World
 from scae_zoo.training.finetuning import FineTuning, finetune
@@ -77,3 +77,31 @@ def test_a_fine_tuned_classifier_is_calibrated(tmp_path: Path) -> None:
     cfg = model.pretrained_cfg
     mean, std = (torch.tensor(cfg[key]).view(3, 1, 1) for key in ('mean', 'std'))
     assert_statistics(model, (images.images / 255 - mean) / std, tolerance=0.03)  # the weights are stored as fp16
+
+
+@pytest.mark.parametrize(('batch_size', 'accumulate', 'crop', 'frozen', 'refused'), [
+    (1, 1, 17, False, True), (1, 1, 32, False, True), (1, 1, 33, False, False),  # that is 2 x 2 in the end
+    (2, 1, 17, False, False), (2, 2, 17, False, True), (4, 2, 17, False, False), (4, 9, 17, False, True),
+    (5, 4, 17, False, True), (6, 4, 17, False, False),  # parts of 2, 2 and 1; and of 2, 2 and 2
+    (1, 1, 17, True, False)])
+def test_a_single_value_a_channel_is_refused(
+        batch_size: int, accumulate: int, crop: int, frozen: bool, refused: bool) -> None:
+    """As PyTorch refuses it, but before the first step and with the options named."""
+    images = torch.zeros(20, 3, 40, 40, dtype=torch.uint8)
+    settings = Optimization(batch_size=batch_size, accumulate=accumulate)
+    batches = Batches(ImageSet(images), settings, RandomCrop(crop), plain, World(0, 1, torch.device('cpu')))
+    model = create_encoder('scae_vgg16', None, num_classes=2, device='meta')
+    if frozen:
+        model.blocks.requires_grad_(False)
+    before = torch.get_rng_state()
+    if refused:
+        with pytest.raises(ValueError, match='has one image of .*larger --batch-size.*larger --crop') as caught:
+            require_several_values(model, batches, settings)
+        assert '\n' not in str(caught.value)
+        assert ('--accumulate' in str(caught.value)) == (accumulate > 1)
+    else:
+        require_several_values(model, batches, settings)
+    assert torch.equal(torch.get_rng_state(), before)
+    parts = torch.zeros(batch_size, 3, crop, crop).chunk(accumulate)
+    smallest = min(len(part) for part in parts)
+    assert frozen or refused == (smallest == 1 and crop <= 32)

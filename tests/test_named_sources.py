@@ -68,6 +68,15 @@ def test_stl10(stl10: Path, split: str, pixels: list[int], targets: list[int] | 
     assert (images.targets is None) if targets is None else (labels(images) == targets)
 
 
+def test_stl10_folds_are_images_of_train(stl10: Path) -> None:
+    sets = {split: load_images('torch/stl10', split, size=None, root=stl10)
+            for split in ('train', 'test', 'unlabeled', 'fold0', 'fold1')}
+    for train, test, shared in (('unlabeled', 'test', 0), ('unlabeled', 'fold0', 0), ('fold0', 'test', 0),
+                                ('train', 'fold0', 2), ('fold0', 'fold1', 1)):
+        assert len(sets[test].origins.among(sets[train].origins)) == shared
+    assert sets['fold0'].origins.among(sets['fold1'].origins).tolist() == [1]
+
+
 @pytest.mark.parametrize(('name', 'cls', 'key'), [
     ('torch/cifar10', datasets.CIFAR10, 'labels'),
     ('torch/cifar100', datasets.CIFAR100, 'fine_labels'),
@@ -97,6 +106,7 @@ def test_cifar(name: str, cls: type, key: str, tmp_path: Path, monkeypatch: pyte
     assert values(test) == [100, 150]
     assert train.classes == test.classes == tuple('abcde')
     assert train.identity != test.identity
+    assert not len(test.origins.among(train.origins))
 
 
 def no_download(*_: object, **__: object) -> None:
@@ -145,6 +155,7 @@ def test_voc2012(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('2007_000039\n2007_000032\n')
     source = find_source('torch/voc2012', 'test', masks=True, root=tmp_path)
     assert source.classes == ('background', *VOC_CLASSES)
+    assert source.origins.file(0) == str(folder / 'JPEGImages' / '2007_000039.jpg')
     (image, mask), _ = Pairs(source)
     assert image.shape == (3, 6, 8)
     assert mask[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [0, 20, 255, 1]

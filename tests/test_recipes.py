@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
-import subprocess
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,42 +17,49 @@ from scae_zoo.training import sample_images
 from scae_zoo.training.experiment import experiment
 from scae_zoo.training.sources import VOC_CLASSES
 
-CHECKOUT = Path(__file__).parents[1]
-RECIPES = sorted(path.stem for path in (CHECKOUT / 'recipes').glob('*.py'))
+from .conftest import SHIPPED
+from .processes import Process
+from .recipe_runs import RECIPES, Smoke, networks, recipe, run, smoke
+
+NAMES = sorted(path.stem for path in RECIPES.glob('*.py'))
 
 
-def run(recipe: str, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(CHECKOUT / 'recipes' / f'{recipe}.py'), '--budget', 'smoke', '--device', 'cpu',
-               '--out', str(out), *options]
-    return subprocess.run(command, cwd=out.parent, capture_output=True, text=True)
+@pytest.fixture(scope='session')
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Smoke]:
+    """The one run of each recipe, which the test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'recipes'
+    folder.mkdir(exist_ok=True)
+    return lambda name: smoke(name, folder)
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
-def test_smoke(recipe: str, tmp_path: Path) -> None:
-    result = run(recipe, tmp_path / 'out')
-    assert result.returncode == 0, result.stderr
-    folders = [line.split()[1] for line in result.stdout.splitlines() if line.startswith('checkpoint ')]
-    assert folders
-    for folder in folders:
-        checkpoint = checkpoints.open_folder(tmp_path / folder)
-        assert f'recipes/{recipe}.py --budget smoke' in checkpoint.recipe
-        weights = str(checkpoint.folder)
-        if checkpoint.kind == 'autoencoder':
-            create_autoencoder(checkpoint.architecture, weights=weights)
-        elif checkpoint.kind == 'segmenter':
-            create_segmenter(checkpoint.architecture, pretrained=True, weights=weights)
-        else:
-            assert create_encoder(checkpoint.architecture, checkpoint).num_classes == len(
-                checkpoint.config['pretrained_cfg']['label_names'])
+@pytest.mark.parametrize('name', NAMES)
+def test_smoke(name: str, ended: Callable[[str], Smoke]) -> None:
+    made = [line.split()[1] for line in ended(name).printed.splitlines() if line.startswith('checkpoint ')]
+    assert made
+    with networks(name):
+        for folder in made:
+            checkpoint = checkpoints.open_folder(folder)
+            assert f'recipes/{name}.py --budget smoke' in checkpoint.recipe
+            weights = str(checkpoint.folder)
+            if checkpoint.kind == 'autoencoder':
+                create_autoencoder(checkpoint.architecture, weights=weights)
+            elif checkpoint.kind == 'segmenter':
+                create_segmenter(checkpoint.architecture, pretrained=True, weights=weights)
+            else:
+                assert create_encoder(checkpoint.architecture, checkpoint).num_classes == len(
+                    checkpoint.config['pretrained_cfg']['label_names'])
 
 
-def test_a_recipe_that_ended_trains_nothing_again(tmp_path: Path) -> None:
-    first, second = (run('cifar10_4k_labels', tmp_path / 'out') for _ in range(2))
-    assert 'epoch 1' in first.stdout
+def test_a_recipe_that_ended_trains_nothing_again(ended: Callable[[str], Smoke], tmp_path: Path) -> None:
+    first = ended('cifar10_4k_labels')
+    second = run('cifar10_4k_labels', Path(shutil.copytree(first.out, tmp_path / 'out')))
+    assert 'epoch 1' in first.printed
     assert 'epoch 1' not in second.stdout
     assert '| pre-training |' in second.stdout
-    assert first.stdout.endswith(second.stdout)  # the same table
-    assert second.stderr.count('has ended before') == second.stderr.count('\n') > 2
+    assert first.printed.endswith(second.stdout.replace(str(tmp_path / 'out'), str(first.out)))  # the same table
+    lines = [line for line in second.stderr.splitlines() if not line.startswith('found ')]
+    assert second.stderr.count('has ended before') == len(lines) > 2
 
 
 def test_rows_made_one_after_the_other(tmp_path: Path) -> None:
@@ -110,17 +119,16 @@ def test_self_training_makes_its_teacher(tmp_path: Path) -> None:
     assert '| today, self-training | ' not in result.stdout  # of another teacher than that one
 
 
-def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
-    assert run('cifar10_4k_labels', tmp_path / 'made', '--rows', 'pre-training').returncode == 0
-    source = tmp_path / 'made' / 'scae_springenberg9.dae_cifar10'
+def test_start_from_another_auto_encoder(pretrained: Path, tmp_path: Path) -> None:
     out = tmp_path / 'out'
-    result = run('cifar10_all_labels', out, '--rows', 'pre-training', '--from', str(source))
+    result = run('cifar10_all_labels', out, '--rows', 'pre-training', '--from', str(pretrained))
     assert result.returncode == 0, result.stderr
     started, = out.glob('pre-training-seed0/run.json')
-    sha256 = json.loads((source / source.name / 'manifest.json').read_text())['files']['model.safetensors']['sha256']
+    manifest, = pretrained.glob('*/manifest.json')
+    sha256 = json.loads(manifest.read_text())['files']['model.safetensors']['sha256']
     assert json.loads(started.read_text())['from']['sha256']['model.safetensors'] == sha256[:16]
     # a row never mixes two auto-encoders
-    result = run('cifar10_all_labels', out, '--rows', 'pre-training', '--seeds', '1', '--from', source.name)
+    result = run('cifar10_all_labels', out, '--rows', 'pre-training', '--seeds', '1', '--from', SHIPPED)
     assert result.returncode == 0, result.stderr
     assert list(json.loads((out / 'results.json').read_text())['pre-training']) == ['1']
     missing = run('cifar10_all_labels', out, '--from', 'scae_springenberg9.dae_cifar11')
@@ -128,12 +136,11 @@ def test_start_from_another_auto_encoder(tmp_path: Path) -> None:
     assert missing.stderr.startswith('cifar10_all_labels: error: scae_springenberg9.dae_cifar11: ')
 
 
-def test_curves(tmp_path: Path) -> None:
+def test_curves(ended: Callable[[str], Smoke], tmp_path: Path) -> None:
     """Of the runs of this recipe, not of a copy that someone put aside."""
-    out = tmp_path / 'out'
-    assert run('cifar10_all_labels', out).returncode == 0
-    ended = [(out / f'{row}-seed0' / 'log.jsonl').stat().st_mtime_ns for row in ('pre-training', 'no-pre-training')]
-    assert ended == sorted(ended)  # the checkpoint that people wait for, then its control
+    out = Path(shutil.copytree(ended('cifar10_all_labels').out, tmp_path / 'out'))
+    times = [(out / f'{row}-seed0' / 'log.jsonl').stat().st_mtime_ns for row in ('pre-training', 'no-pre-training')]
+    assert times == sorted(times)  # the checkpoint that people wait for, then its control
     (out / 'pre-training-seed0').rename(out / 'pre-training-seed0.aside')
     assert run('cifar10_all_labels', out).returncode == 0
     results = json.loads((out / 'results.json').read_text())
@@ -146,10 +153,10 @@ def test_curves(tmp_path: Path) -> None:
     assert (out / 'curves.png').is_file()
 
 
-@pytest.mark.parametrize('recipe', ['layer_probes', 'feature_maps'])
-def test_one_seed(recipe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize('name', ['layer_probes', 'feature_maps'])
+def test_one_seed(name: str, tmp_path: Path) -> None:
     """Of two, one would go unused."""
-    result = run(recipe, tmp_path / 'out', '--seeds', '0', '1')
+    result = run(name, tmp_path / 'out', '--seeds', '0', '1')
     assert result.returncode == 2
     assert 'unrecognized arguments: 1' in result.stderr
 
@@ -174,7 +181,9 @@ def test_rows_measured_on_other_images_are_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('option', 'code'), [
     (('--ship',), 2), (('--data-dir', 'none'), 2), (('--ship', '--budget', 'cpu', '--data-dir', 'mine'), 1),
     (('--ship', '--budget', 'cpu', '--data', 'torch/cifar100'), 1)])
-def test_refused_at_once(option: tuple[str, ...], code: int, tmp_path: Path) -> None:
+def test_refused_at_once(
+        option: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / 'mine' / 'train').mkdir(parents=True)
     refused = run('cifar10_4k_labels', tmp_path / 'out', *option)
     assert refused.returncode == code
@@ -182,19 +191,20 @@ def test_refused_at_once(option: tuple[str, ...], code: int, tmp_path: Path) -> 
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('recipe', ['cifar10_4k_sweep', 'layer_probes'])  # the most labels of all
-def test_smoke_on_ten_classes(recipe: str, tmp_path: Path) -> None:
-    sample_images.write_classes(tmp_path / 'ten', 32, 300, tuple('abcdefghij'))
-    result = run(recipe, tmp_path / 'out', '--data-dir', str(tmp_path / 'ten'))
+@pytest.mark.parametrize(('name', 'rows'), [  # the most labels of all
+    ('cifar10_4k_sweep', ['--rows', 'no-pre-training', 'gaussian-25']), ('layer_probes', [])])
+def test_smoke_on_ten_classes(name: str, rows: list[str], tmp_path: Path) -> None:
+    sample_images.write_classes(tmp_path / 'ten', 32, 100, tuple('abcdefghij'))
+    result = run(name, tmp_path / 'out', '--data-dir', str(tmp_path / 'ten'), *rows)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize('recipe', [
-    recipe for recipe in RECIPES if 'rows=True' in (CHECKOUT / 'recipes' / f'{recipe}.py').read_text()])
-def test_no_such_row(recipe: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize('name', [
+    name for name in NAMES if 'rows=True' in (RECIPES / f'{name}.py').read_text()])
+def test_no_such_row(name: str, tmp_path: Path) -> None:
     """It is refused before anything is loaded: there is nothing to load here."""
     (tmp_path / 'empty').mkdir()
-    unknown = run(recipe, tmp_path / 'out', '--data-dir', str(tmp_path / 'empty'), '--rows', 'tomorrow')
+    unknown = run(name, tmp_path / 'out', '--data-dir', str(tmp_path / 'empty'), '--rows', 'tomorrow')
     assert unknown.returncode == 1
     assert re.search('error: --rows tomorrow: there are (no-pre-training|random-gaussian), ', unknown.stderr)
 
@@ -203,13 +213,11 @@ def test_two_processes_share_a_pretraining(tmp_path: Path) -> None:
     """The second one waits for it, and each makes its row."""
     out = tmp_path / 'out'
     assert run('cifar10_4k_labels', out, '--rows', 'no-pre-training').returncode == 0  # makes the data
-    command = [sys.executable, str(CHECKOUT / 'recipes' / 'cifar10_4k_labels.py'), '--budget', 'smoke', '--device',
-               'cpu', '--out', str(out), '--rows']
-    processes = [subprocess.Popen([*command, row], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    processes = [Process(tmp_path / row, recipe, 'cifar10_4k_labels', out, '--rows', row)
                  for row in ('pre-training', 'today')]
-    printed = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], printed
-    assert sum(output.count('epoch 1 ') for output, _ in printed) == 3  # one pre-training, and a fine-tuning each
+    first, second = (process.wait() for process in processes)
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert (first.stdout + second.stdout).count('epoch 1 ') == 3  # one pre-training, and a fine-tuning each
     assert len(list(out.glob('*-seed0/scae_*/manifest.json'))) == 3
 
 
@@ -239,9 +247,9 @@ def test_what_is_not_imagenet_does_not_ship(tmp_path: Path) -> None:
     assert f'--ship: {tmp_path / "unlabelled"} is not known to be ImageNet' in result.stderr
 
 
-def test_data_of_the_users_own(tmp_path: Path) -> None:
-    assert run('cifar10_all_labels', tmp_path / 'made').returncode == 0
-    data = next((tmp_path / 'made' / 'data').iterdir())
+def test_data_of_the_users_own(ended: Callable[[str], Smoke], tmp_path: Path) -> None:
+    made, = (ended('cifar10_all_labels').out / 'data').glob('*/')
+    data = Path(shutil.copytree(made, tmp_path / 'data'))
     result = run('cifar10_all_labels', tmp_path / 'own', '--data-dir', str(data))
     assert result.returncode == 0, result.stderr
     broken = next((data / 'train').rglob('*.png'))

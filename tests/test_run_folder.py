@@ -42,8 +42,9 @@ def full_disk(room: int = 100_000) -> Iterator[None]:
 
 
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that was printed to stderr, but for a progress bar."""
-    line, = [line for line in capsys.readouterr().err.splitlines() if not line.lstrip('\r').startswith('decoding')]
+    """The one line that was printed to stderr, but for a progress bar and what was found."""
+    line, = [line for line in capsys.readouterr().err.splitlines()
+             if not line.lstrip('\r').startswith(('decoding', 'found '))]
     return line
 
 

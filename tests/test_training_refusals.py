@@ -40,16 +40,28 @@ from .training_commands import SMALL, run
     (['finetune', 'MANY', '--from', SHIPPED, '--label-smoothing', '0.1'], '--label-smoothing'),
     (['finetune', 'MANY', '--from', SHIPPED, '--mixup', '0.1'], '--mixup'),
     (['probe', SHIPPED, '--data', 'DATA/train/cat', '--test', 'DATA'], 'label'),
-    (['probe', SHIPPED, '--data', 'DATA', '--test', 'OTHER'], 'eel, fox'),
-    (['finetune', 'DATA', '--from', SHIPPED, '--test', 'OTHER'], 'eel, fox'),
+    (['probe', SHIPPED, '--data', 'DATA', '--test', 'OTHER'], 'only the test images have fox (1 of 3 classes)'),
+    (['finetune', 'DATA', '--from', SHIPPED, '--test', 'OTHER'], 'only the training images have eel (1 of 3 classes)'),
     (['probe', SHIPPED, '--data', 'DATA/train'], '--test'),
     (['evaluate', SHIPPED, '--data', 'none'], 'none'),
+    (['evaluate', SHIPPED, '--data', 'DATA', '--sigma', '-1'], '--sigma must be a finite number'),
+    (['evaluate', SHIPPED, '--data', 'DATA', '--sigma', 'nan'], '--sigma must be a finite number'),
+    (['reconstruct', 'none.png', '--noise', 'salt:1'], '--noise: corruption'),
+    (['finetune', 'DATA', '--from', 'scae_vgg16'], '--from scae_vgg16: no autoencoder of it; '),
+    (['pretrain', 'DATA', '--model', 'scae_vgg16', '--crop', '32', '--batch-size', '1'], '--batch-size'),
+    (['pretrain', 'DATA', '--model', 'scae_vgg16', '--crop', '33', '--first-crop', '17', '--batch-size', '1'],
+     'larger --first-crop'),
+    (['finetune', 'DATA', '--model', 'scae_vgg16', '--crop', '32', '--batch-size', '5', '--accumulate', '4'],
+     'fewer parts than --accumulate 4, or, where the layers shrink a crop to one pixel, a larger --crop'),
+    (['segment', 'MASKS', '--model', 'scae_vgg16', '--init', 'random', '--crop', '32', '--batch-size', '1'],
+     'has one image of 32 x 32 pixels'),
+    (['probe', SHIPPED, '--data', 'DATA', '--batch-size', '1'], 'larger --batch-size'),
 ])
 def test_refusals_are_one_line(
         args: list[str], text: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, folder in (('DATA', 'classes'), ('MANY', 'many'), ('OTHER', 'other')):
+    for name, folder in (('DATA', 'classes'), ('MANY', 'many'), ('OTHER', 'other'), ('MASKS', 'masks')):
         args = [arg.replace(name, str(data / folder)) for arg in args]
     assert main(args) == 2
     captured = capsys.readouterr()

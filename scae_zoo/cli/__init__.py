@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ..checkpoints import CheckpointError
-from ..console import console
+from ..console import console, fault_of
 from ..training.run_folder import STOPPED, TrainingError
 from . import measuring, pictures, training
 
@@ -52,7 +52,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except (CheckpointError, TrainingError, ValueError, OSError) as error:  # such as a folder that may not be read
-        print(f'scae: error: {error}', file=sys.stderr)
+        print(f'scae: error: {fault_of(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f'scae: {STOPPED}', file=sys.stderr)

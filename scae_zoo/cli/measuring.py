@@ -1,7 +1,9 @@
 """``scae evaluate`` and ``scae probe``: how good a network is, and what each of its layers knows."""
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from ..checkpoints import Checkpoint
 from ..places import expand
 from ..segmentation import create_segmenter
 from ..training.cache import Source, load
-from ..training.data import ImageSet
+from ..training.data import ImageSet, class_difference, few_names
 from ..training.distributed import world
 from ..training.evaluation import (
     average_precisions,
@@ -41,12 +43,15 @@ from .options import (
     default_crop,
     default_size,
     load_autoencoder,
+    percent,
     test_data,
     whole_number,
 )
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
+    if not 0 <= args.sigma < float('inf'):
+        raise ValueError(f'--sigma must be a finite number, at least 0, not {args.sigma}')
     checkpoint = find_checkpoint(args.name)
     for option, given, kind in (('--crop', args.crop, 'autoencoder'), ('--mask-values', args.mask_values, 'segmenter')):
         if given and checkpoint.kind != kind:
@@ -109,26 +114,38 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     cfg = model.pretrained_cfg
     crop = cfg['input_size'][-1]
     images = _images(args, checkpoint, default_size(cfg, None), crop)
-    names = cfg.get('label_names') or (
-        images.classes if len(images.classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
-    fault = 'the images have no labels' if images.targets is None else f'what differs: {images.difference(names)}'
-    if images.targets is None or tuple(names) != images.classes:
-        raise ValueError(f'{args.data}: needs the {len(names)} classes that {checkpoint.name} was trained on, '
+    names = tuple(cfg.get('label_names') or ())
+    fault = ''
+    if images.targets is None:
+        fault = 'the images have no labels'
+    elif names and names != images.classes:
+        fault = class_difference(images.classes, names)
+    elif len(images.classes) != model.num_classes:
+        fault = f'the images have {few_names(images.classes)}; the network knows {model.num_classes}, without names'
+    if fault:
+        raise ValueError(f'{args.data}: needs the {model.num_classes} classes that {checkpoint.name} was trained on, '
                          f'a sub-folder each or in a labels.csv; {fault}')
-    images.require_classes(tuple(names))
+    images.require_classes(images.classes)
+    assert images.targets is not None
     if images.multi_label:
         scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
         precisions = average_precisions(scores, images.targets)
         print(f'{checkpoint.name}: {len(images)} images, 10 random crops of {crop} x {crop}')
         for name, value in zip(images.classes, precisions, strict=True):
-            print(f'  {name:<16}{value:.2f} % average precision')
-        print(f'  mean      {mean_average_precision(precisions):.2f} %')
+            print(f'  {name:<16}{percent(value, "image")}')
+        print(f'  mean      {mean_average_precision(precisions):.2f} % average precision{_of_present(precisions)}')
         _print_card(checkpoint, 'mean_average_precision', '{value:.2f} % mean over {images} images')
         return
     central, flipped = accuracies(model, images, cfg, crop)
     print(f'{checkpoint.name}: {len(images)} images, central crops of {crop} x {crop}')
     print(f'  accuracy  {central:.2f} %, {flipped:.2f} % averaged with the mirrored crop')
     _print_card(checkpoint, 'accuracy', '{value:.2f} %, {flip_average:.2f} % with the mirrored crop, {images} images')
+
+
+def _of_present(values: Sequence[float]) -> str:
+    """Of how many classes a figure is the mean, where some are absent."""
+    present = sum(not math.isnan(value) for value in values)
+    return '' if present == len(values) else f' over {present} of {len(values)} classes'
 
 
 def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -143,8 +160,9 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     result = mean_iou(model.to(device), checked(pairs_of(source), len(names)), len(names), cfg['mean'], cfg['std'])
     print(f'{checkpoint.name}: {result.images} images')
     for name, value in zip(names, result.per_class, strict=True):
-        print(f'  {name:<16}{value:.2f} % IoU')
-    print(f'  mean IoU  {result.miou:.2f} %, pixel accuracy {result.pixel_accuracy:.2f} %')
+        print(f'  {name:<16}{percent(value, "pixel")}')
+    present = _of_present(result.per_class)
+    print(f'  mean IoU  {result.miou:.2f} %{present}, pixel accuracy {result.pixel_accuracy:.2f} %')
     _print_card(checkpoint, 'mean_iou', '{value:.2f} % over {images} images')
 
 
@@ -186,6 +204,7 @@ def probe_command(args: argparse.Namespace) -> int:
                                  save_seconds=args.save_seconds)
             results[name] = probe(checkpoint, train, test, settings, options)
     if place.is_main:
+        from ..training.plots import report_probes  # with matplotlib, which is slow to import
         report_probes(results, out)
     return 0
 

@@ -4,14 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
 
 from .. import checkpoints
 from ..autoencoder import Scae, create_autoencoder
 from ..checkpoints import Checkpoint, CheckpointError
 from ..corruption import parse_corruption
-from ..images import ImageError, open_rgb, save_png, side_by_side
+from ..images import ImageError, faults_named, like, opaque, open_picture, open_rgb, save_png, side_by_side, to_rgb
 from ..models.scae import ARCHITECTURES
 from ..places import expand, expand_path
 from ..reconstruction import reconstruct
@@ -49,6 +49,8 @@ def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
 
 
 def list_command(args: argparse.Namespace) -> int:
+    if fault := checkpoints.fault_of_own_folder():
+        print(f'scae: warning: {fault}', file=sys.stderr)
     names = checkpoints.names()
     rows = [('checkpoint', 'kind', 'size', 'measured')]
     for name in names:
@@ -99,25 +101,38 @@ def info_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _reconstructed(model: Scae, noise: str, path: Path, seed: int) -> list[torch.Tensor]:
-    """The image of a file, the same corrupted, and reconstructed from that, 1 x 3 x H x W uint8 each."""
+def _reconstructed(model: Scae, noise: str, pixels: np.ndarray, seed: int) -> list[torch.Tensor]:
+    """An image, H x W x 3 uint8, the same corrupted, and reconstructed from that, 1 x 3 x H x W uint8 each."""
     mean, std = model.encoder.pretrained_cfg['mean'], model.encoder.pretrained_cfg['std']
-    image = torch.from_numpy(open_rgb(path)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     x = normalize(image, mean, std)
     if noise != UNCHANGED:
         x = parse_corruption(noise, mean, std, clip=True)(x, torch.Generator().manual_seed(seed))
     return [image, *(denormalize(y, mean, std).round().byte() for y in (x, reconstruct(model, x)))]
 
 
-def _process(model: Scae, noise: str, path: Path, output: Path, seed: int) -> tuple[float, float]:
-    """Write the picture input | corrupted | reconstruction of one file, or the reconstruction alone where nothing is
-    corrupted; returns the PSNR before and after, in dB."""
-    images = _reconstructed(model, noise, path, seed)
+def _corrupted(model: Scae, noise: str, path: Path, output: Path, seed: int) -> tuple[float, float]:
+    """Write the picture input | corrupted | reconstruction of one file; returns the PSNR before and after, in dB."""
+    images = _reconstructed(model, noise, open_rgb(path), seed)
     before, after = (psnr(x, images[0]).item() for x in images[1:])
     panels = [x[0].permute(1, 2, 0).numpy() for x in images]
     titles = ['input', f'{noise}  {before:.2f} dB', f'reconstruction  {after:.2f} dB']
-    save_png(Image.fromarray(panels[2]) if noise == UNCHANGED else side_by_side(panels, titles), output)
+    save_png(side_by_side(panels, titles), output)
     return before, after
+
+
+def _restored(model: Scae, path: Path, output: Path) -> str:
+    """Write the reconstruction of one file as it is, a picture of the same kind; returns what it has not kept."""
+    with faults_named(path):
+        picture = open_picture(path)
+        pixels = to_rgb(opaque(picture))
+    *_, reconstruction = _reconstructed(model, UNCHANGED, pixels, seed=0)
+    result = like(picture, reconstruction[0].permute(1, 2, 0).numpy())
+    save_png(result, output, **result.info)  # type: ignore[arg-type]
+    lost = ['8 bits a channel'] * picture.info['deep']
+    if 'icc_profile' in picture.info.keys() - result.info.keys():
+        lost.append(f'RGB for {picture.mode}, without its colour profile')
+    return ', '.join(lost)
 
 
 def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
@@ -131,32 +146,37 @@ def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
 
 def reconstruct_command(args: argparse.Namespace) -> int:
     if args.noise != UNCHANGED:
-        parse_corruption(args.noise, (0., 0., 0.), (1., 1., 1.))  # a wrong option is refused before anything is loaded
-    model, _ = load_autoencoder(args.model)
+        try:  # a wrong option is refused before anything is loaded
+            parse_corruption(args.noise, (0.,), (1.,))
+        except ValueError as error:
+            raise ValueError(f'--noise: {error}; or none, for images that are noisy already') from None
+    model, _ = load_autoencoder(args.model, '--model')
     failed, taken = 0, {path.resolve() for path in args.images}
     for path in args.images:
         suffix = 'reconstruction' if args.noise == UNCHANGED else args.noise.replace(':', '-')
         output = _free_name(args.output, f'{path.stem}_{suffix}', taken)
         try:
-            before, after = _process(model, args.noise, path, output, args.seed)
+            if args.noise == UNCHANGED:
+                lost = _restored(model, path, output)
+                print(f'{path}: -> {output}{f" ({lost})" * bool(lost)}')
+            else:
+                before, after = _corrupted(model, args.noise, path, output, args.seed)
+                print(f'{path}: PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed -> {output}')
         except ImageError as error:
             print(f'scae: error: {error}', file=sys.stderr)
             failed += 1
-        else:
-            figures = f'PSNR {before:.2f} dB corrupted, {after:.2f} dB reconstructed '
-            print(f'{path}: {"" if args.noise == UNCHANGED else figures}-> {output}')
     if failed == len(args.images):
         return 2
     return 1 if failed else 0
 
 
 def demo_command(args: argparse.Namespace) -> int:
-    from matplotlib.cbook import get_sample_data  # which complains where there is no home folder, and is for this alone
+    from matplotlib.cbook import get_sample_data  # slow to import, and complains where there is no home folder
 
     model, checkpoint = load_autoencoder(DEMO_MODEL)
     photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
     output = args.output / 'demo.png'
-    before, after = _process(model, 'gaussian:25', photograph, output, seed=0)
+    before, after = _corrupted(model, 'gaussian:25', photograph, output, seed=0)
     print(f'checkpoint  {checkpoint.name}')
     print(f'photograph  {photograph.name}, Gaussian noise of sigma 25 (of 255) added')
     print(f'PSNR        {before:.2f} dB before, {after:.2f} dB after')
@@ -174,7 +194,8 @@ def add_commands(command: Command) -> None:
 
     sub = command('reconstruct', reconstruct_command,
                   'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
-                  'With --noise none they are reconstructed as they are, and the reconstructions are written alone.')
+                  'With --noise none they are reconstructed as they are, and the reconstructions are written alone,\n'
+                  'with the colour profile, transparency and resolution of the image, and grey where it is grey.')
     sub.add_argument('images', metavar='IMAGE', type=expand_path, nargs='+', help='image files of any size and mode')
     sub.add_argument('--model', default=DEMO_MODEL, type=expand, help=
                      'auto-encoder: a checkpoint, an architecture, a folder or hf-hub:USER/REPOSITORY '

@@ -47,7 +47,8 @@ def _configuration(architecture: str, source: Checkpoint | None) -> dict[str, An
 
 def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkpoint | None, str]:
     """What a run starts from, and its checkpoint's name."""
-    source = find_start(args.source, kind) if args.source else None
+    alone = '--init random with --model' if hasattr(args, 'init') else '--model alone'
+    source = find_start(args.source, kind, '--from', f'{alone} starts from random weights') if args.source else None
     if source is None and not args.model:
         raise ValueError('give --from with what to start from, or --model to start from random weights')
     if source is not None and args.model not in (None, source.architecture):

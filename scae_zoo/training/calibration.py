@@ -1,5 +1,6 @@
-"""The statistics of batch norms, estimated anew once a network is trained."""
+"""The statistics of batch norms: whether a batch gives any, and new ones once a network is trained."""
 
+import copy
 from itertools import islice
 
 import torch
@@ -7,7 +8,9 @@ import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .data import BaseBatches
+from .loop import train_mode
 from .precision import autocast
+from .settings import Optimization
 
 IMAGES = 10_000
 
@@ -39,3 +42,30 @@ def calibrate_batch_norm(model: nn.Module, batches: BaseBatches, epoch: int) -> 
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def require_several_values(model: nn.Module, batches: BaseBatches, settings: Optimization) -> None:
+    """Refuse, before anything is trained, batches of which a batch norm gets a single value a channel: one image in a
+    step or in a part of one, and either features without extent or crops that shrink to one pixel.
+
+    Raises:
+        ValueError: It would; the message names the options.
+    """
+    images = batches.batch_size // batches.world.size
+    part = -(-images // settings.accumulate)
+    if images - (images - 1) // part * part > 1 or batches.world.size > 1:  # the last part is the smallest
+        return
+    side = batches.crop.at(0).size  # that of the first epoch is the smallest
+    shadow = copy.deepcopy(model).to('meta')
+    train_mode(shadow)
+    try:
+        shadow(torch.empty(1, 3, side, side, device='meta'))
+    except ValueError as error:
+        if 'more than 1 value per channel' not in str(error):
+            raise
+        first = 'first-' * (side < batches.crop.size)
+        fewer = f', fewer parts than --accumulate {settings.accumulate}' * (settings.accumulate > 1)
+        raise ValueError(
+            f'a batch norm has a single value a channel to learn from where a step, or a part of it, has one image of '
+            f'{side} x {side} pixels (of {batches.total} images); give a larger --batch-size{fewer}, or, where the '
+            f'layers shrink a crop to one pixel, a larger --{first}crop') from None

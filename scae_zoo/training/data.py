@@ -95,20 +95,16 @@ class ImageSet:
                 raise ValueError(f'a share of {share:g} leaves no image of class {self.classes[min(gone)]} to train on')
         return first, rest
 
-    def require_classes(self, classes: tuple[str, ...]) -> None:
+    def require_classes(self, classes: tuple[str, ...], what: str = 'test') -> None:
         """Refuse to be measured on where these are not the classes that were learned, in their order, or where no image
-        is of any."""
+        is of any. ``what`` they are called: test or validation images."""
         if self.targets is None or not self.classes:
-            raise ValueError('the test images have no labels')
+            raise ValueError(f'the {what} images have no labels')
         if self.classes != classes:
-            raise ValueError('the classes of the test images differ from those of training: '
-                             f'{self.difference(classes)}')
+            difference = class_difference(self.classes, classes, f'the {what} images have', 'the training images have')
+            raise ValueError(f'the classes of the {what} images differ from those of training: {difference}')
         if self.multi_label and not (self.targets > 0).any():
             raise ValueError('none of the images to be measured on is of any class, so that nothing can be measured')
-
-    def difference(self, classes: Sequence[str]) -> str:
-        """Which of these classes and of the images' own are not among the other ones."""
-        return ', '.join(sorted(set(self.classes) ^ set(classes)))[:200] or 'their order'
 
     def per_class(self, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices of ``n`` images of each class, drawn by ``seed``, and of all others.
@@ -146,6 +142,28 @@ class Plain:
             generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return normalize(crops, self.mean, self.std), targets
+
+
+def few_names(names: Sequence[str]) -> str:
+    """The first few of some names, and how many more there are, for a message."""
+    more = len(names) - 5
+    return ', '.join(names[:5]) + (f' and {more} more' if more > 0 else '')
+
+
+def class_difference(
+        ours: Sequence[str],
+        theirs: Sequence[str],
+        we_have: str = 'the images have',
+        they_have: str = 'the network knows',
+) -> str:
+    """Which classes are in one of two sets alone, and in which; for a message."""
+    parts = []
+    for said, names, others in ((we_have, ours, theirs), (they_have, theirs, ours)):
+        alone = [name for name in names if name not in set(others)]
+        if alone:
+            parts.append(f'only {said} {few_names(alone)} ({len(alone)} of {len(names)} classes)')
+    return '; '.join(parts) or (
+        f'the same in another order: {we_have} {few_names(ours)}; {they_have} {few_names(theirs)}')
 
 
 def seed_of(*numbers: int) -> int:

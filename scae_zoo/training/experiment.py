@@ -18,7 +18,7 @@ from timm.data import ImageNetInfo
 
 from ..checkpoint_writing import copy, update_manifest
 from ..checkpoints import WEIGHTS, Checkpoint, CheckpointError
-from ..console import console
+from ..console import console, fault_of
 from ..places import expand, expand_path
 from .cache import Source, load
 from .data import ImageSet
@@ -100,7 +100,7 @@ class Experiment:
     @property
     def has_folders(self) -> bool:
         """Whether ``--data-dir`` has folders of images, which need not be the data set that the recipe is named for."""
-        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train') is not None
+        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train', in_classes=False) is not None
 
     @property
     def dataset(self) -> str:
@@ -277,7 +277,7 @@ def experiment(
                 raise ValueError(f'--ship: {given} is not {named}, whose name the checkpoints have')
             yield e
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
-        raise SystemExit(f'{name}: error: {error}') from None
+        raise SystemExit(f'{name}: error: {fault_of(error)}') from None
     except KeyboardInterrupt:
         print(f'{name}: {STOPPED}', file=sys.stderr)
         raise SystemExit(130) from None

@@ -1,7 +1,7 @@
 """Fine-tuning: the pre-trained encoder becomes a classifier, of one label an image or of many (paper, section 3)."""
 
 import dataclasses
-from math import ceil
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..models.scae import ScaeEncoder
 from .augmentation import Mix, RandomCrop, StrongAugmentation, growing
-from .calibration import calibrate_batch_norm
+from .calibration import calibrate_batch_norm, require_several_values
 from .data import Batches, ImageSet, Plain, normalize
 from .evaluation import (
     accuracy,
@@ -93,9 +93,9 @@ def finetune(
         raise ValueError('fine-tuning needs labels: a sub-folder a class, or a labels.csv')
     if len(train.classes) < 2 and not train.multi_label:
         raise ValueError(f'there is one class only, {train.classes[0]}; fine-tuning needs two or more{_hint(train)}')
-    for measured in (test, validation):
+    for what, measured in (('test', test), ('validation', validation)):
         if measured is not None:
-            measured.require_classes(train.classes)
+            measured.require_classes(train.classes, what)
             if measured.multi_label != train.multi_label:
                 raise ValueError('an image has one label in the one set and any number of them in the other; '
                                  'train and measure on sets of one kind')
@@ -111,16 +111,18 @@ def finetune(
     random_crop = growing(RandomCrop(crop, settings.flip, settings.pad, (settings.min_scale, settings.max_scale)),
                           settings.first_crop, settings.epochs)
     batches = Batches(train, settings, random_crop, _Prepare(settings, cfg, train), world)
+    require_several_values(encoder, batches, settings)
     config = configuration(name, train, settings, world, source, test)
     with running(options, config, train, [test, validation]) as run, tensorboard_writer(options) as writer:
         # at most 20 times, and a tenth of the training's time: an image is measured in a third of the time of a step
-        every = ceil(max(settings.epochs / 20, 10 / 3 * len(validation or ()) / len(train)))
+        every = math.ceil(max(settings.epochs / 20, 10 / 3 * len(validation or ()) / len(train)))
 
         def on_epoch(row: dict[str, Any], model: torch.nn.Module) -> dict[str, float]:
             result = {}
             if validation is not None and (row['epoch'] % every == 0 or row['epoch'] == settings.epochs):
                 with autocast(world.device):
-                    result = {'validation': score(model, validation, cfg, crop)}
+                    value = score(model, validation, cfg, crop)
+                result = {} if math.isnan(value) else {'validation': value}  # no image of any class was held back
             write_scalars(writer, {**row, **result})
             return result
 
@@ -145,7 +147,7 @@ def _hint(train: ImageSet) -> str:
     """What to give in place of a folder that has a single one, in which the classes may be."""
     within = Path(train.origins.place if train.origins else '', train.classes[0])
     classes = subfolders(within) if within.is_dir() else []
-    return f'; if its folders ({", ".join(classes[:5])}) are the classes, give {within}' if classes else ''
+    return f'; give {within}, which has the folders {", ".join(classes[:5])}, if that is meant' if classes else ''
 
 
 def create_classifier(

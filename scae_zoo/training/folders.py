@@ -115,7 +115,7 @@ def _fault_of_classes(place: Place, label_of: Mapping[str, str], loose: list[str
 
 def _is_in_other_splits(place: Place, sub: str) -> bool:
     """Whether the other splits have a sub-folder of that name, too: then it is a class, such as train_station."""
-    return bool(place.split) and any(
+    return bool(place.split) and place.parts == ('',) and any(
         (place.folder.parent / other / sub).is_dir() for other in subfolders(place.folder.parent)
         if other != place.folder.name)
 
@@ -147,7 +147,7 @@ def _by_stem(folder: Path, left_out: LeftOut) -> dict[Path, Path]:
     """The images below a folder by their paths from there, without suffix."""
     found: dict[Path, Path] = {}
     names = image_files(folder, left_out)
-    require_no_splits_below(folder, names)
+    require_no_splits_below(folder, names, 'put the splits first, as in images/train and masks/train')
     for name in names:
         path = folder / name
         other = found.setdefault(Path(name).with_suffix(''), path)

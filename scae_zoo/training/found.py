@@ -30,8 +30,9 @@ def say_found(source: 'Source', size: int | None = None, crop: int | None = None
     cropped = f', crops of {crop} x {crop}' if crop else ''
     kept = f'cache {cache}' if cache else 'not cached'
     left_out = f'; left out: {source.left_out}' if source.left_out else ''
-    print(f'found {number}{_classes(source)} in {source.place or source.identity}; {scaled}{cropped}; {kept}{left_out}',
-          file=sys.stderr)
+    line = f'found {number}{_classes(source)} in {source.place or source.identity}; {scaled}{cropped}; {kept}{left_out}'
+    # names of files may hold anything, ends of lines too
+    print(''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in line), file=sys.stderr)
 
 
 def _classes(source: 'Source') -> str:

@@ -15,8 +15,9 @@ LeftOut = Counter[tuple[str, str]]  # how many, by the reason and the name or th
 
 UNREAD, NO_IMAGE, SYSTEM, OURS = 'not read by Pillow', 'no images', "a system's folder", 'a folder of runs'
 # Pillow's formats that need another program (Ghostscript, Windows, a reader of HDF5, ...), hold measurements, no
-# picture, or have a suffix that other files have more often: point clouds (.pcd) and circuit boards (.gbr)
-NOT_TAKEN = frozenset({'BUFR', 'EPS', 'FITS', 'GBR', 'GRIB', 'HDF5', 'IPTC', 'MPEG', 'PCD', 'PDF', 'WMF'})
+# picture, have a suffix that other files have more often (point clouds: .pcd, circuit boards: .gbr), or are on their
+# way out of Pillow (.im)
+NOT_TAKEN = frozenset({'BUFR', 'EPS', 'FITS', 'GBR', 'GRIB', 'HDF5', 'IM', 'IPTC', 'MPEG', 'PCD', 'PDF', 'WMF'})
 # pictures that Pillow does not read by itself: they are said to be left out for that
 PICTURES = frozenset({
     '.3fr', '.arw', '.cr2', '.cr3', '.dcm', '.dng', '.emf', '.eps', '.erf', '.exr', '.fit', '.fits', '.hdr', '.heic',

@@ -65,6 +65,15 @@ def fit(
                  layer_decay).run()
 
 
+def train_mode(model: torch.nn.Module) -> None:
+    """Put a network into training mode, but for what is frozen: norms there keep their statistics."""
+    model.train()
+    for module in model.modules():
+        parameters = list(module.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            module.eval()
+
+
 class _Loop:
     def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, save_seconds,
                  layer_decay) -> None:
@@ -114,7 +123,7 @@ class _Loop:
         return unwrap_model(self.task.get_trainable_module(ema=self.task.has_ema()))
 
     def _train_epoch(self, epoch: int, steps: int) -> None:
-        self._train_mode()
+        train_mode(self.task)
         done = self.step % steps
         started = time.monotonic()
         with tqdm(
@@ -141,8 +150,9 @@ class _Loop:
         row['seconds'] = round(self.seconds + time.monotonic() - self._clock, 1)
         self.history.append(row)
         if self.world.is_main:
-            tqdm.write('  '.join(f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}'
-                                 for key, value in row.items()))
+            tqdm.write('  '.join(
+                (f'{key} {value:.4g}' if isinstance(value, float) else f'{key} {value}') + ' %' * (key == 'validation')
+                for key, value in row.items()))
         if self._is_time_to_save() or epoch + 1 == self.settings.epochs:
             self._save()
 
@@ -166,13 +176,6 @@ class _Loop:
         self.step += 1
         self.bad_step = torch.where((self.bad_step < 0) & ~self.loss.isfinite(), self.step, self.bad_step)
         self.task.update_ema(step=self.step)
-
-    def _train_mode(self) -> None:
-        self.task.train()
-        for module in self.task.modules():  # frozen norms keep their statistics
-            parameters = list(module.parameters())
-            if parameters and not any(p.requires_grad for p in parameters):
-                module.eval()
 
     def _check_finite(self) -> None:
         if (step := int(self.bad_step)) >= 0:

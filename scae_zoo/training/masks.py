@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from ..images import ImageError, faults_named, opened, to_rgb
+from ..images import ImageError, faults_named, open_picture, opened, orientation, to_rgb
 from .tasks import IGNORED
 
 LOSSY = frozenset({'JPEG', 'MPO', 'WEBP', 'AVIF', 'JPEG2000'})  # or may be, which Pillow does not say
@@ -99,16 +99,15 @@ def open_pair(image: str | Path | BinaryIO, mask: Path, codes: MaskCodes | None 
         ImageError: A file cannot be read, or their sizes differ.
         ValueError: The mask's pixels are no class indices.
     """
-    with faults_named(image), opened(image) as picture:
-        picture.load()
-        stored, turn = picture.size, _orientation(picture)
-        pixels = to_rgb(ImageOps.exif_transpose(picture))
-    upright = pixels.shape[1], pixels.shape[0]
+    with faults_named(image):
+        picture = open_picture(image)
+        pixels, upright, turn = to_rgb(picture), picture.size, picture.info['orientation']
+    stored = upright[::-1] if turn >= 5 else upright
     with faults_named(mask), opened(mask) as picture:
         scale, kind = _scale(picture), picture.format or ''
         picture.load()
         lossy = kind in LOSSY or picture.info.get('compression') in LOSSY_TIFF
-        own = _orientation(picture)
+        own = orientation(picture)
         if own == 1 and picture.size == stored != upright:
             picture.getexif()[ExifTags.Base.Orientation] = turn
         drawn = ImageOps.exif_transpose(picture)
@@ -132,11 +131,6 @@ def _classes(image: Image.Image, path: Path, scale: float, codes: MaskCodes | No
         raise ValueError(f'{path}: has the value {strange[0]}; a mask has class indices up to {MAX_CLASSES - 1}, and '
                          f'{IGNORED} for what is not counted; {MAPPING}')
     return values.astype(np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    found = image.getexif().get(ExifTags.Base.Orientation)
-    return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _scale(image: Image.Image) -> float:

@@ -11,6 +11,7 @@ from ..checkpoint_writing import round_as_stored
 from ..checkpoints import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from .augmentation import RandomCrop, growing
+from .calibration import require_several_values
 from .data import ImageSet, denormalize, normalize
 from .evaluation import denoising_quality
 from .extras import require_installed
@@ -91,6 +92,7 @@ def pretrain(
     world = options.world
     random_crop = growing(RandomCrop(crop, settings.flip), settings.first_crop, settings.epochs)
     batches = images.batches(settings, random_crop, prepare, world)
+    require_several_values(model, batches, settings)
     config = configuration(name, images, settings, options.world, test=test)
     with watched_workers(), running(options, config, images, [test]) as run, tensorboard_writer(options) as writer:
         @functools.cache

@@ -12,6 +12,7 @@ from ..autoencoder import create_encoder
 from ..checkpoints import ENCODER, Checkpoint
 from ..models.scae import ScaeBlock, ScaeEncoder
 from .augmentation import RandomCrop
+from .calibration import require_several_values
 from .data import Batches, ImageSet, Plain, denormalize, normalize
 from .evaluation import (
     accuracy,
@@ -178,6 +179,7 @@ def probe(
     model = Probes(encoder, crop, len(train.classes), settings.grid, settings.width)
 
     batches = Batches(train, settings, RandomCrop(crop, settings.flip), Plain(cfg['mean'], cfg['std']), world)
+    require_several_values(model, batches, settings)
     config: dict[str, Any] = {
         'probed': {'name': checkpoint.name, 'sha256': checkpoint.sha256(ENCODER)[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings), **several(world)}

@@ -216,13 +216,26 @@ def write_scalars(writer: Any, row: dict[str, Any]) -> None:
             writer.add_scalar(key, value, row['epoch'])
 
 
-def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
+def find_checkpoint(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:
     """The checkpoint that a name, an architecture, a checkpoint's folder, a run's folder, or ``hf-hub:USER/REPOSITORY``
     means.
+
+    Args:
+        model: That.
+        kind: 'autoencoder', 'classifier' or 'segmenter', where it matters.
+        option: The option of the command line that it was given with, for messages.
+        way_out: What can be done besides where there is none, likewise.
 
     Raises:
         CheckpointError: There is none, or more than one, or it is not of the kind asked for.
     """
+    try:
+        return _found(model, kind, way_out)
+    except CheckpointError as error:
+        raise CheckpointError(f'{option} {error}'.strip()) from None
+
+
+def _found(model: str, kind: str | None, way_out: str) -> Checkpoint:
     is_name = split_name(model)[0] in ARCHITECTURES
     checkpoint = None
     if Path(os.path.expanduser(model)).is_dir() or ':' in model:
@@ -235,14 +248,16 @@ def find_checkpoint(model: str, kind: str | None = None) -> Checkpoint:
         return checkpoint
     if not is_name:
         raise CheckpointError(f'{model}: is neither a folder nor a model; `scae list` shows what there is')
-    return find(model, kind=kind)
+    return find(model, kind=kind, way_out='; '.join(filter(None, (
+        'give the folder of one that you trained, or hf-hub:USER/REPOSITORY', way_out,
+        '`scae list` shows what there is'))))
 
 
-def find_start(model: str, kind: str | None = None) -> Checkpoint:
+def find_start(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:
     """What training starts from or is probed: as ``find_checkpoint``, but an architecture's name alone means its
     auto-encoder, not its default, which may be a classifier that has seen labels."""
     alone = model in ARCHITECTURES and not means_a_folder(model)
-    return find_checkpoint(model, kind or ('autoencoder' if alone else None))
+    return find_checkpoint(model, kind or ('autoencoder' if alone else None), option, way_out)
 
 
 def configure(

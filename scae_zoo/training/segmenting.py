@@ -11,7 +11,8 @@ from ..checkpoints import Checkpoint, open_folder
 from ..segmentation import ScaeSegmenter, create_segmenter
 from .augmentation import RandomCrop
 from .cache import Source
-from .data import Batches, ImageSet, Plain
+from .calibration import require_several_values
+from .data import Batches, ImageSet, Plain, class_difference
 from .evaluation import by_class, mean_iou
 from .extras import require_installed
 from .loop import fit
@@ -87,6 +88,7 @@ def segment(
 
     random_crop = RandomCrop(crop, settings.flip, scale=(settings.min_scale, settings.max_scale))
     batches = Batches(train, settings, random_crop, Plain(cfg['mean'], cfg['std']), world)
+    require_several_values(model, batches, settings)
     config = configuration(name, train, settings, world, source, test)
     if train.mask_values:
         config[MASK_VALUES] = list(train.mask_values)
@@ -117,8 +119,9 @@ def require_classes(source: Source, classes: Sequence[str]) -> None:
     """Refuse masks whose classes have other names than those that were learned, where both have names."""
     named = list(classes) != [str(i) for i in range(len(classes))]
     if named and source.classes and source.classes != tuple(classes):
-        raise ValueError(f'{source.identity}: the classes of these masks are {", ".join(source.classes)}, those that '
-                         f'were learned {", ".join(classes)}; number them likewise, with the same classes.txt')
+        difference = class_difference(source.classes, classes, 'these masks have')
+        raise ValueError(f'{source.identity}: the classes of these masks are not those that were learned '
+                         f'({difference}); number them likewise, with the same classes.txt')
 
 
 def checked(test: Pairs, classes: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

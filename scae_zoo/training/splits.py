@@ -60,7 +60,7 @@ def find_place(folder: Path, split: str, masks: bool = False) -> Place:
             images of several splits are mixed.
     """
     folder = _through(folder)
-    place = _split_place(folder, split, masks)
+    place = _split_place(folder, split, masks) or (None if masks else _splits_of_classes(folder, split))
     if place is not None:
         return place
     pair = _mask_pair(folder, masks)
@@ -76,9 +76,17 @@ def find_place(folder: Path, split: str, masks: bool = False) -> Place:
     return _whole(folder, masks)
 
 
-def split_name(folder: Path, split: str) -> str | None:
-    """The name of the folders that a split is in, as it is spelled; None where there is no such split."""
-    place = _split_place(_through(folder), split, masks=False) if folder.is_dir() else None
+def split_name(folder: Path, split: str, in_classes: bool = True) -> str | None:
+    """The name of the folders that a split is in, as it is spelled; None where there is no such split.
+
+    Args:
+        folder: Where it may be.
+        split: As in ``find_place``.
+        in_classes: Whether to look into all sub-folders, too: one of data sets is not one of classes.
+    """
+    place = _split_place(folder := _through(folder), split, masks=False) if folder.is_dir() else None
+    if place is None and in_classes:
+        place = _splits_of_classes(folder, split)
     return None if place is None else place.split
 
 
@@ -87,7 +95,7 @@ def split_word(name: str) -> str:
     return _word_and_rest(name)[0]
 
 
-def require_no_splits_below(folder: Path, files: Iterable[str]) -> None:
+def require_no_splits_below(folder: Path, files: Iterable[str], ways: str = f'give that folder, or {ARRANGE}') -> None:
     """Refuse images in splits that only a part of the folder has: those to train on and those to measure on would be
     mixed."""
     splits: dict[str, set[str]] = {}
@@ -98,8 +106,7 @@ def require_no_splits_below(folder: Path, files: Iterable[str]) -> None:
                 splits.setdefault(os.sep.join(parts[:depth]), set()).add(part)
     for above in sorted(splits):
         if _is_mixture(splits[above]):
-            raise ValueError(f'{folder / above}: has the splits {", ".join(sorted(splits[above]))}; give that folder, '
-                             f'or {ARRANGE}')
+            raise ValueError(f'{folder / above}: has the splits {", ".join(sorted(splits[above]))}; {ways}')
 
 
 def _word_and_rest(name: str) -> tuple[str, str]:
@@ -122,8 +129,7 @@ def splits_in(folder: Path) -> dict[str, str]:
     """
     found = subfolders(folder)
     exact = {name.lower(): name for name in found if name.lower() in KIND_OF}
-    if len(exact) > 1 or len(exact) == len(found) or any(
-            subfolders(folder / name) or (folder / name / 'labels.csv').is_file() for name in exact.values()):
+    if len(exact) > 1:
         return exact
     words = {name: _word_and_rest(name) for name in found if split_word(name)}
     rests = sorted({rest for _, rest in words.values()})
@@ -131,7 +137,10 @@ def splits_in(folder: Path) -> dict[str, str]:
     if len(words) == len(found) and len(groups) > 1:
         groups.append(list(words))
     sure = [group for group in groups if _is_mixture(group) and len({words[name][0] for name in group}) == len(group)]
-    return {words[name][0]: name for name in sure[0]} if len(sure) == 1 else {}
+    if len(sure) == 1:
+        return {words[name][0]: name for name in sure[0]}
+    return exact if len(exact) == len(found) or any(
+        subfolders(folder / name) or (folder / name / 'labels.csv').is_file() for name in exact.values()) else {}
 
 
 def _chosen(folders: list[Path], split: str) -> list[str] | None:
@@ -162,11 +171,13 @@ def _split_place(folder: Path, split: str, masks: bool) -> Place | None:
                 raise ValueError(f'{kind}: has the splits {", ".join(sorted(there))}, and {other} has none; arrange '
                                  'both alike')
         return None
-    return None if masks or splits_in(folder) else _splits_of_classes(folder, split)
+    return None
 
 
 def _splits_of_classes(folder: Path, split: str) -> Place | None:
     """Where each sub-folder has splits of its own."""
+    if splits_in(folder) or _mask_pair(folder, masks=False):
+        return None
     below = {name: splits_in(folder / name) for name in subfolders(folder)}
     mixed = [name for name, splits in below.items() if _is_mixture(splits)]
     if not mixed:
@@ -175,8 +186,8 @@ def _splits_of_classes(folder: Path, split: str) -> Place | None:
     loose = [folder] * bool(images_beside(folder)) + [
         folder / name for name in holding if not below[name] or images_beside(folder / name)]
     if loose:
-        raise ValueError(f'{folder / mixed[0]}: has the splits {", ".join(sorted(below[mixed[0]].values()))}, and '
-                         f'{loose[0]} has images in none; {ARRANGE}')
+        raise ValueError(f'{folder / mixed[0]}: has the splits {", ".join(sorted(below[mixed[0]].values()))}, but '
+                         f'{loose[0]} has images that are in no split; {ARRANGE}')
     names = {name: _chosen([folder / name], split) for name in holding}
     parts = tuple(os.path.join(name, found[0]) for name, found in names.items() if found)
     return Place(folder, os.path.basename(parts[0]), parts) if parts else None

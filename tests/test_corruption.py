@@ -241,6 +241,19 @@ def test_a_range_is_any_pair() -> None:
         GaussianNoise([5, 20, 50], MEAN, STD)
 
 
+def test_limits() -> None:
+    with pytest.raises(ValueError, match='finite'):
+        GaussianNoise(float('inf'), MEAN, STD)
+    assert not BlockMask(1., 65535)(torch.ones(1, 3, 8, 8)).any()
+    with pytest.raises(ValueError, match='between 1 and 65535 pixels, not 65536'):
+        BlockMask(1., 65536)
+
+
+@pytest.mark.parametrize('corrupt', [GaussianNoise((5., 50.), MEAN, STD, clip=True), BlockMask(0.3, 5)])
+def test_all_is_made_where_the_images_are(corrupt: GaussianNoise | BlockMask) -> None:
+    assert corrupt(torch.empty(2, 3, 20, 24, device='meta')).device.type == 'meta'
+
+
 def test_clip_is_passed_on() -> None:
     assert parse_corruption('gaussian:25', MEAN, STD, clip=True) == GaussianNoise(25., MEAN, STD, clip=True)
 

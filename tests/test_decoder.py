@@ -40,9 +40,10 @@ def test_three_channels_and_a_reconstruction_unless_something_else_is_asked_for(
     assert segmenter.head.weight.shape == (3, 4, 3, 3)
     assert layers(segmenter) == layers(plain)
     assert not segmenter.shortcuts
-    other = ScaeDecoder(CONVS, act_layer='silu', norm_layer='groupnorm1', dtype=torch.float64, device='meta')
-    assert not any(isinstance(module, (nn.BatchNorm2d, nn.ReLU)) for module in other.modules())
-    assert {(p.dtype, p.device.type) for p in other.parameters()} == {(torch.float64, 'meta')}
+    for num_classes in (None, 3):
+        other = ScaeDecoder(CONVS, 3, num_classes, True, 'silu', 'groupnorm1', dtype=torch.float64, device='meta')
+        assert not any(isinstance(module, (nn.BatchNorm2d, nn.ReLU)) for module in other.modules())
+        assert {(p.dtype, p.device.type) for p in other.parameters()} == {(torch.float64, 'meta')}
 
 
 @pytest.mark.parametrize('size', [(21, 30), (22, 29), (23, 27), (24, 28)])
@@ -60,6 +61,32 @@ def test_all_computed_by_hand(size: tuple[int, int], in_chans: int) -> None:
         extra = [1 - side % 2 for side in size]
         x = F.conv_transpose2d(x, model.decoder.head.weight, model.decoder.head.bias, 2, 2, extra) + image
         torch.testing.assert_close(model(image), x)
+
+
+def test_a_segmenters_last_layer_gives_logits_of_the_first_features_size() -> None:
+    encoder, decoder = ScaeEncoder(CONVS, num_classes=0).eval(), randomize(ScaeDecoder(CONVS, num_classes=3))
+    assert decoder.num_classes == 3
+    with torch.no_grad():
+        features, raw = encoder.forward_shortcuts(torch.randn(2, 3, 21, 30))
+        logits = decoder(features, raw)
+        assert logits.shape == (2, 3, *raw[1].shape[2:])
+        x = decoder.forward_features(features, raw)
+        torch.testing.assert_close(logits, F.conv2d(x, decoder.head.weight, decoder.head.bias, padding=1))
+
+
+def test_checkpointing_computes_twice_and_gets_the_same_gradients() -> None:
+    model = randomize(Scae(ScaeEncoder(CONVS, num_classes=0), ScaeDecoder(CONVS)))
+    calls = []
+    model.decoder.blocks[1].deconv.register_forward_hook(lambda *_: calls.append(None))
+    gradients = []
+    for enable in (False, True):
+        model.set_grad_checkpointing(enable)
+        calls.clear()
+        model.zero_grad()
+        model(torch.ones(1, 3, 21, 22)).square().mean().backward()
+        assert len(calls) == (2 if enable else 1)
+        gradients.append([p.grad for p in model.parameters()])
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize('size', [(8, 9), (9, 8), (7, 10)])

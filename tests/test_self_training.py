@@ -82,7 +82,8 @@ def test_does_not_look_at_labels(teacher: Checkpoint) -> None:
     known = ImageSet(others, torch.zeros(20, dtype=torch.long), CLASSES, 'others')
     unknown = ImageSet(others, identity='others')
     a, b = (pseudo_labelled(teacher, labelled(), data, 0.5, CPU) for data in (known, unknown))
-    assert a.identity == b.identity
+    assert a.identity == b.identity == (
+        f'labelled and 0.5 of others by {NAME} {teacher.sha256("model.safetensors")[:16]}')
     assert a.targets is not None
     assert b.targets is not None
     assert a.targets.equal(b.targets)
@@ -90,8 +91,9 @@ def test_does_not_look_at_labels(teacher: Checkpoint) -> None:
 
 def test_refused(teacher: Checkpoint) -> None:
     others = ImageSet(images(4, 3))
-    with pytest.raises(ValueError, match='share must be'):
-        pseudo_labelled(teacher, labelled(), others, 0., CPU)
+    for share in (0., 1.01):
+        with pytest.raises(ValueError, match='share must be'):
+            pseudo_labelled(teacher, labelled(), others, share, CPU)
     with pytest.raises(ValueError, match='does not classify the 2 classes'):
         pseudo_labelled(teacher, ImageSet(images(2, 0), torch.arange(2), ('a', 'b')), others, 0.5, CPU)
     with pytest.raises(ValueError, match='differ in size'):

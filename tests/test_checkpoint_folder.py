@@ -87,11 +87,13 @@ def test_files_that_are_not_the_recorded_ones(folder: Path) -> None:
             ask('new')
     path = folder / 'model.safetensors'
     data = path.read_bytes()
+    recorded = checkpoint.sha256('model.safetensors')
     for changed, fault in ((data[:-1], f'has {len(data) - 1} bytes instead of {len(data)}, as a broken-off copy has'),
                            (data[:-1] + b'?', 'its sha256 is not the recorded one')):
         path.write_bytes(changed)
         with pytest.raises(CheckpointError, match=fault):
             checkpoint.read('model.safetensors')
+        assert checkpoint.sha256('model.safetensors') == recorded  # it is known without the file
 
 
 @pytest.mark.parametrize('start', [b'PK', b'\x80\x02', b'\x80\x03', b'\x80\x04', b'\x80\x05', b'\x80\x06', b''])

@@ -96,5 +96,8 @@ def test_refused(teacher: Checkpoint) -> None:
             pseudo_labelled(teacher, labelled(), others, share, CPU)
     with pytest.raises(ValueError, match='does not classify the 2 classes'):
         pseudo_labelled(teacher, ImageSet(images(2, 0), torch.arange(2), ('a', 'b')), others, 0.5, CPU)
+    for targets in (None, torch.ones(3, 3)):
+        with pytest.raises(ValueError, match='does not classify the 3 classes'):
+            pseudo_labelled(teacher, ImageSet(images(3, 0), targets, CLASSES), others, 0.5, CPU)
     with pytest.raises(ValueError, match='differ in size'):
         pseudo_labelled(teacher, labelled(), ImageSet(others.images[..., 1:]), 0.5, CPU)

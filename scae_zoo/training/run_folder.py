@@ -170,10 +170,9 @@ class RunFolder:
             with _stopped_by_signals():
                 yield
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            status |= {'state': 'stopped' if stopped else 'failed', 'until': _now(),
-                       'error': ' '.join(f'{type(error).__name__}: {error}'.split()),
-                       'traceback': traceback.format_exc().splitlines()}
+            status |= {'state': 'stopped', 'until': _now()} if isinstance(error, KeyboardInterrupt) else {
+                'state': 'failed', 'until': _now(), 'error': ' '.join(f'{type(error).__name__}: {error}'.split()),
+                'traceback': traceback.format_exc().splitlines()}
             with contextlib.suppress(TrainingError):  # a full disk, which is what the error says
                 _write_json(path, status)
             raise

@@ -179,8 +179,9 @@ def with_mask_values(source: Source, values: Sequence[int]) -> Source:
     if source.codes is not None:
         raise ValueError(f'{source.identity}: classes.txt says which colour is which class; leave out --mask-values')
     if source.classes and len(source.classes) != len(values):
-        raise ValueError(f'{source.identity}: has {len(source.classes)} classes ({", ".join(source.classes)[:200]}), '
-                         f'but --mask-values {joined(values)} {len(values)}; give a value for each class')
+        raise ValueError(f'{source.place or source.identity}: classes.txt names {len(source.classes)} classes '
+                         f'({", ".join(source.classes)[:200]}), but --mask-values {joined(values)} gives {len(values)} '
+                         'values; give a value for each class, or name as many classes')
     codes = MaskCodes(tuple(values), () if IGNORED in values else (IGNORED,))
     return replace(source, classes=source.classes or tuple(map(str, range(len(values)))), codes=codes,
                    identity=f'{source.identity}, mask values {joined(values)}')

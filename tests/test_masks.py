@@ -171,7 +171,7 @@ def test_values_that_are_given(tmp_path: Path) -> None:
     (folder / 'classes.txt').write_text('sky\nsea\nland\n')
     source = find_source(str(folder), masks=True)
     assert load(with_mask_values(source, (0, 7, 170)), None).classes == ('sky', 'sea', 'land')
-    with pytest.raises(ValueError, match=r'classes.txt names 3 classes \(sky, sea, land\), but --mask-values 0,170 gives 2 values'):
+    with pytest.raises(ValueError, match=r'names 3 classes \(sky, sea, land\), but --mask-values 0,170 gives 2 values'):
         with_mask_values(source, (0, 170))
     Image.fromarray(np.array([[0, 700, 65535, 255]] * 3, np.uint16)).save(folder / 'masks' / '0.png')
     images = load(with_mask_values(find_source(str(folder), masks=True), (0, 700, 65535)), None)

@@ -47,7 +47,11 @@ def test_throughput() -> None:
     assert [row[:4] for row in rows] == [
         [network, task, '29', 'no'] for network in ('scae_springenberg9', 'scae_allconv15')
         for task in ('pre-training', 'fine-tuning')]
-    assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in rows)
+    import engine
+    for network, task, crop, _, speed, teraflops, *_ in rows:
+        flops = engine.flops_per_image(task, network, int(crop))
+        assert float(teraflops) == pytest.approx(float(speed) * flops / 1e12, abs=6e-4)  # which is printed to 1e-3
+        assert float(speed) > 0
 
 
 @narrow_networks()

@@ -42,7 +42,7 @@ def main() -> None:
                     rate = statistics.median(measured.images_per_second)
                     memory = f'{measured.memory / 2 ** 30:.2f} GiB' if measured.memory else '-'
                     print(f'| {network} | {task} | {crop} | {"yes" if compiled else "no"} | {rate:.1f} | '
-                          f'{rate * flops / 1e12:.3f} | {rate * flops / peak:.0%} | {memory} |', flush=True)
+                          f'{rate * flops / 1e12:.3g} | {rate * flops / peak:.0%} | {memory} |', flush=True)
 
 
 if __name__ == '__main__':

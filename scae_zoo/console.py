@@ -9,16 +9,22 @@ from typing import Any, TextIO, cast
 
 
 class _Stream:
-    """A stream that loses what it cannot write, but for a pipe that nobody reads any more, which is to end us."""
+    """A stream that loses what it cannot write.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: Where it writes to.
+        fatal: The faults that end us all the same.
+    """
+
+    def __init__(self, stream: TextIO, *fatal: type[OSError]) -> None:
         self.stream = stream
+        self.fatal = fatal
         self.fault: OSError | None = None
 
     def write(self, text: str) -> int:
         try:
             return self.stream.write(text)
-        except BrokenPipeError:
+        except self.fatal:
             raise
         except OSError as error:
             self.fault = error
@@ -27,7 +33,7 @@ class _Stream:
     def flush(self) -> None:
         try:
             self.stream.flush()
-        except BrokenPipeError:
+        except self.fatal:
             raise
         except OSError as error:
             self.fault = error
@@ -39,7 +45,7 @@ class _Stream:
 def fault_of(error: Exception) -> str:
     """What a program says of an error that ends it: of a file or folder, its name first."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f'{os.fsdecode(error.filename)}: cannot be used ({error.strerror}); mend that, or give another place'
+        return f'{error.filename}: cannot be used ({error.strerror}); mend that, or give another place'
     return str(error)
 
 
@@ -57,7 +63,8 @@ def console() -> Iterator[None]:
     before = sys.stdout, sys.stderr
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == 'strict':
         sys.stdout.reconfigure(errors='backslashreplace')
-    output, errors = (_Stream(stream or open(os.devnull, 'w')) for stream in before)  # noqa: SIM115  (to our end)
+    output = _Stream(sys.stdout or open(os.devnull, 'w'), BrokenPipeError)  # noqa: SIM115  (to our end)
+    errors = _Stream(sys.stderr or open(os.devnull, 'w'))  # noqa: SIM115
     sys.stdout, sys.stderr = cast(TextIO, output), cast(TextIO, errors)
     try:
         yield

@@ -9,6 +9,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 
 from .checkpoint_folder import DECODER, ENCODER, ENVIRONMENT, CheckpointError
+from .places import expand
 
 ABOUT = ('config.json', 'manifest.json', 'metrics.json', 'recipe.yaml')
 
@@ -27,7 +28,7 @@ def download(repo: str, file: str, revision: str | None, cache_dir: str | None, 
         CheckpointError: It cannot be had.
     """
     with _faults_named(repo, file, again):
-        return Path(hf_hub_download(repo, file, revision=revision, cache_dir=cache_dir))
+        return Path(hf_hub_download(repo, file, revision=revision, cache_dir=_expanded(cache_dir)))
 
 
 def download_checkpoint(place: str, cache_dir: str | None, with_decoder: bool = True) -> Path:
@@ -47,10 +48,14 @@ def download_checkpoint(place: str, cache_dir: str | None, with_decoder: bool = 
     if _is_reachable(repo, commit):
         for file in ABOUT:  # of which timm writes config.json alone
             with _faults_named(repo, file), suppress(EntryNotFoundError):
-                hf_hub_download(repo, file, revision=commit, cache_dir=cache_dir)
+                hf_hub_download(repo, file, revision=commit, cache_dir=_expanded(cache_dir))
     if with_decoder and _has_decoder(folder):
         download(repo, DECODER, commit, cache_dir)
     return folder
+
+
+def _expanded(cache_dir: str | None) -> str | None:
+    return cache_dir and expand(cache_dir)
 
 
 def _is_reachable(repo: str, commit: str) -> bool:

@@ -100,7 +100,7 @@ def test_splits_in_each_class(tmp_path: Path) -> None:
     (['cat/train/0.png', 'cat/test/1.png', 'dog/0.png'], 'cat: has the splits test, train, but .*set/dog has images'),
     (['cat/train/0.png', 'cat/test/1.png', 'cat/2.png'], 'cat: has the splits test, train, but .*set/cat has images'),
     (['cat/train/0.png', 'cat/test/1.png', '2.png'], 'cat: has the splits test, train, but .*set has images'),
-    (['a/b/cat/train/0.png', 'a/b/cat/test/1.png', 'c/0.png'], 'a/b/cat: has the splits test, train; give that folder'),
+    (['a/b/cat/train/0.png', 'a/b/cat/test/1.png', 'c/0.png'], 'a/b/cat: has the splits test, train; give the folder'),
     (['train/cat/train/0.png', 'train/cat/val/1.png', 'test/cat/0.png', 'test/cat/train/0.png', 'test/cat/test/1.png'],
      'cat: has the splits'),
     (['train_cats/0.png', 'train_dogs/0.png', 'test_cats/0.png', 'test_dogs/0.png'],
@@ -119,8 +119,10 @@ def test_a_mixture_of_splits_is_refused(files: list[str], fault: str, tmp_path: 
 def test_a_class_named_as_a_split_is(name: str, tmp_path: Path) -> None:
     folder = layout(tmp_path, 'eel/0.png', f'{name}/1.png')
     refused(folder, f'set/{name}: is named as a split is .*; arrange the images as .* as --split, or rename it')
-    assert sorted(found(folder, labels=False)) == sorted(['eel/0.png', f'{name}/1.png'])
-    if name not in ('test', 'Validation'):  # which --split takes for any that is called so
+    if name in ('test', 'Validation'):  # which --split takes for any that is called so
+        refused(folder, f'has the split {name}, and images beside it', labels=False)
+    else:
+        assert sorted(found(folder, labels=False)) == sorted(['eel/0.png', f'{name}/1.png'])
         assert found(folder, name) == [f'{name}/1.png']
 
 
@@ -192,3 +194,45 @@ def test_splits_beside_a_run(tmp_path: Path) -> None:
     assert found(folder, labels=False) == ['train/0.png']
     with pytest.raises(ValueError, match='has no split test, only train'):
         found(folder, 'test', labels=False)
+
+
+@pytest.mark.parametrize('files', [
+    ['images/train/a.png', 'images/train/b.png', 'images/val/c.png'],
+    ['site1/train/a.png', 'site2/train/b.png', 'site1/test/c.png', 'site2/test/d.png']])
+def test_a_table_above_splits_within_folders(files: list[str], tmp_path: Path) -> None:
+    """Each split has its own rows."""
+    folder = layout(tmp_path, *files, *(['masks/train/a.png'] if files[0].startswith('images') else []))
+    rows = [f'{file},1' for file in files]
+    (folder / 'labels.csv').write_text('\n'.join(['image,cat', *rows]))
+    assert found(folder, 'train') == [file for file in files if 'train' in file]
+    assert found(folder, 'test') == [file for file in files if 'train' not in file]
+
+
+@pytest.mark.parametrize('files', [
+    ['cat/1.png', 'cat/test/2.png', 'dog/3.png'], ['cat/old/1.png', 'cat/val/2.png', 'dog/3.png'],
+    ['coco/images/train2017/1.png', 'coco/images/val2017/2.png', 'other/3.png']])
+def test_images_that_were_held_out_deep_below(files: list[str], tmp_path: Path) -> None:
+    folder = layout(tmp_path, *files)
+    refused(folder, 'has the splits? .*arrange the images as train/CLASS')
+    refused(folder, 'has the splits? ', labels=False)
+
+
+def test_a_test_folder_beside_unlabelled_images(tmp_path: Path) -> None:
+    folder = layout(tmp_path, 'unlabelled/1.png', 'test/2.png')
+    with pytest.raises(ValueError, match='has the split test, and images beside it that are in no split'):
+        find_source(str(folder), 'train', labels=False)
+
+
+def test_a_second_folder_of_the_same_split(tmp_path: Path) -> None:
+    folder = layout(tmp_path, 'train/a/1.png', 'training/a/2.png', 'test/a/3.png')
+    source = find_source(str(folder), 'train')
+    assert found(folder) == ['train/a/1.png']
+    assert 'training/' in source.left_out
+    assert 'test' not in source.left_out
+
+
+def test_a_table_in_a_doubled_folder(tmp_path: Path) -> None:
+    folder = layout(tmp_path, 'set/train/1.png', 'set/test/2.png')
+    (folder / 'set' / 'labels.csv').write_text('image,cat\ntrain/1.png,1\ntest/2.png,0\n')
+    assert found(folder, 'test') == ['set/test/2.png']
+    assert find_source(str(folder), 'test').classes == ('cat',)

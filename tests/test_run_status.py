@@ -25,7 +25,8 @@ def ends_by(number: int, folder: Path) -> int:
     if child == 0:
         code = 99
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for each in (signal.SIGTERM, signal.SIGHUP):  # the tests may run under nohup
+                signal.signal(each, signal.SIG_DFL)
             with RunFolder(folder, {}).held() as run, run.status_kept():
                 os.kill(os.getpid(), number)
         except KeyboardInterrupt:
@@ -51,6 +52,12 @@ def test_the_last_error_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert kept['error'].removeprefix('TrainingError: ') == said.removeprefix('scae: error: ')
     assert any('_check_finite' in line for line in kept['traceback'])
     assert kept['since'] <= kept['until']
+    finite = [option.replace('1e30', '1e-3') for option in ('--opt', 'sgd', '--lr', '1e30')]
+    run = json.loads((tmp_path / 'run' / 'run.json').read_text())
+    (tmp_path / 'run' / 'run.json').write_text(json.dumps({**run, 'lr': 1e-3}))
+    assert pretrain(tmp_path, *finite) == 0
+    kept = status(tmp_path / 'run')
+    assert (kept['state'], 'error' in kept) == ('ended', False)
 
 
 def test_a_run_that_ended(tmp_path: Path) -> None:
@@ -58,6 +65,10 @@ def test_a_run_that_ended(tmp_path: Path) -> None:
     assert pretrain(tmp_path) == 0
     kept = status(tmp_path / 'run')
     assert (kept['state'], kept['process'], 'error' in kept) == ('ended', os.getpid(), False)
+    # killed between its checkpoint and this note
+    (tmp_path / 'run' / 'status.json').write_text(json.dumps({**kept, 'state': 'training'}))
+    assert pretrain(tmp_path) == 0
+    assert status(tmp_path / 'run')['state'] == 'ended'
 
 
 def test_killed_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +78,7 @@ def test_killed_without_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     for said in (1, 0):
         with RunFolder(tmp_path, {}).held() as run, run.status_kept():
-            assert capsys.readouterr().err.count('was killed without a word') == said
+            assert capsys.readouterr().err.count('ended without a word') == said
     assert status(tmp_path)['state'] == 'ended'
 
 

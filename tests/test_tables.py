@@ -198,3 +198,19 @@ def test_colours_of_classes(tmp_path: Path, text: str) -> None:
     assert codes.colours
     assert codes.values == (0xfaaa1e, 0x804080)
     assert codes.ignored == (0, 0x010101)
+
+
+def test_one_file_by_two_paths(tmp_path: Path) -> None:
+    """Spelled otherwise, or linked: it would have two rows of labels."""
+    image = save(tmp_path / '0.png', 0)
+    (tmp_path / 'link.png').symlink_to(image)
+    for other in (str(image), 'link.png', './0.png'):
+        (tmp_path / 'labels.csv').write_text(f'image,cat\n0.png,1\n{other},0\n')
+        with pytest.raises(ValueError, match='is in line 2 already, with other labels'):
+            find_source(str(tmp_path))
+
+
+def test_classes_that_are_numbers(tmp_path: Path) -> None:
+    save(tmp_path / '0.png', 0)
+    (tmp_path / 'labels.csv').write_text('filename,0,1\n0.png,1,0\n')
+    assert find_source(str(tmp_path)).classes == ('0', '1')

@@ -204,7 +204,6 @@ def probe_command(args: argparse.Namespace) -> int:
                                  save_seconds=args.save_seconds)
             results[name] = probe(checkpoint, train, test, settings, options)
     if place.is_main:
-        from ..training.plots import report_probes  # with matplotlib, which is slow to import
         report_probes(results, out)
     return 0
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from ..images import ImageError, open_rgb, to_rgb
 from .cache_folder import ENVIRONMENT, cache_folder, one_at_a_time, read_entry, take_place, tidy
 from .data import ImageSet
+from .distributed import is_main_process
 from .found import say_found
 from .masks import Decoded, MaskCodes, open_pair, say_unsure
 from .origins import Origins
@@ -134,7 +135,7 @@ def load(
 
 def _report_left_out(folder: Path, unreadable: Sequence[str]) -> None:
     """Say what an earlier process could not read: the reason may be gone."""
-    if unreadable:
+    if unreadable and is_main_process():
         more = f'; {len(unreadable)} such files' if len(unreadable) > 1 else ''
         print(f'left out: {unreadable[0]}{more}; to try again, remove {folder}', file=sys.stderr)
 

@@ -36,11 +36,10 @@ from .runs import (
     is_finished,
     running,
     supervised_summary,
-    tensorboard_writer,
-    write_scalars,
 )
 from .settings import FIRST_CROP_HELP, Supervised, setting
 from .tasks import classification_task
+from .tensorboard import tensorboard_writer, write_scalars
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

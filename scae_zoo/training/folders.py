@@ -19,12 +19,14 @@ BESIDE, UNNAMED = 'beside the splits', 'not in labels.csv'
 def folder_source(folder: Path, split: str, masks: bool, labels: bool) -> Source:
     """What is in a folder; the arguments are those of ``find_source``."""
     place, left_out = find_place(folder, split, masks), LeftOut()
-    tables = [each / 'labels.csv' for each in (place.folder, folder) if (each / 'labels.csv').is_file()]
+    above = (place.folder, *(each for each in place.folder.parents if each == folder or folder in each.parents))
+    tables = [each / 'labels.csv' for each in above if (each / 'labels.csv').is_file()]
     if masks:
         source = _masked_folder(place, left_out)
     elif labels and tables:
-        source = _multi_label_folder(place.folder, tables[0])
-        left_out[UNNAMED, 'images'] += max(0, len(image_files(place.folder, left_out)) - (source.total or 0))
+        source = _multi_label_folder(place, tables[0])
+        there = sum(len(image_files(place.folder / part, left_out)) for part in place.parts)
+        left_out[UNNAMED, 'images'] += max(0, there - (source.total or 0))
         left_out[NO_IMAGE, '.csv'] -= tables[0].parent == place.folder
     else:
         source = _class_folder(place, labels, left_out)
@@ -49,10 +51,10 @@ def _source(
     for file in files:
         try:
             size, stamp = (stat := os.stat(folder / file)).st_size, stat.st_mtime_ns
-            keys.append(file_key(stat))
+            keys.append(file_key(folder / file, stat))
         except OSError:  # a broken link
             size, stamp = 0, 0
-            keys.append(hash(file))
+            keys.append(file_key(folder / file))
         names.update(os.fsencode(f'{file} {size}\n'))
         stamps.update(f'{stamp}\n'.encode())
     identity = f'{folder.absolute().name} {len(samples)} images {names.hexdigest()[:16]}'
@@ -62,13 +64,14 @@ def _source(
 
 def _class_folder(place: Place, labels: bool, left_out: LeftOut) -> Source:
     folder = place.folder
-    names = sorted((os.path.join(part, name) for part in place.parts for name in image_files(folder / part, left_out)),
-                   key=in_order)
+    names = [os.path.join(part, name) for part in place.parts for name in image_files(folder / part, left_out)]
+    if len(place.parts) > 1:
+        names.sort(key=in_order)
     paths = [os.path.join(folder, name) for name in names]
     if not names:
         there = f'left out: {described(left_out)}' if left_out else 'PNG, JPEG, WebP, TIFF, BMP, GIF, ...'
         raise ValueError(f'{folder}: no image in this folder or below it ({there})')
-    require_no_splits_below(folder, names)
+    require_no_splits_below(folder, names, is_whole=not (labels or place.split))
     loose = [name for name in names if os.sep not in name]
     if loose and (not labels or len(loose) == len(names)):  # an unlabelled heap
         return _source([Sample(path, path) for path in paths], folder, (), names)
@@ -120,9 +123,10 @@ def _is_in_other_splits(place: Place, sub: str) -> bool:
         if other != place.folder.name)
 
 
-def _multi_label_folder(folder: Path, table: Path) -> Source:
-    classes, rows = read_labels(table, folder)
+def _multi_label_folder(place: Place, table: Path) -> Source:
+    classes, rows = read_labels(table, [place.folder / part for part in place.parts])
     samples = [Sample(str(path), path, labels) for path, labels in rows]
+    folder = place.folder
     return _source(samples, folder, classes, (os.path.relpath(path, folder) for path, _ in rows), [table])
 
 
@@ -147,7 +151,7 @@ def _by_stem(folder: Path, left_out: LeftOut) -> dict[Path, Path]:
     """The images below a folder by their paths from there, without suffix."""
     found: dict[Path, Path] = {}
     names = image_files(folder, left_out)
-    require_no_splits_below(folder, names, 'put the splits first, as in images/train and masks/train')
+    require_no_splits_below(folder, names, ways='put the splits first, as in images/train and masks/train')
     for name in names:
         path = folder / name
         other = found.setdefault(Path(name).with_suffix(''), path)

@@ -1,5 +1,6 @@
 """The image files below a folder, in order, and what else is there and left out."""
 
+import functools
 import os
 import re
 from collections import Counter
@@ -26,7 +27,7 @@ PICTURES = frozenset({
 SYSTEM_FOLDERS = frozenset({
     '@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot', '@__thumb', '@tmp', '__macosx', '__pycache__',
     '$recycle.bin', 'system volume information', 'lost+found', 'network trash folder', 'temporary items'})
-OUR_FILES = frozenset({RUN, ENCODER, 'index.json'})  # of a run, a checkpoint, the cache
+OUR_FILES = frozenset({RUN, ENCODER})  # of a run, a checkpoint
 OUR_PICTURES = frozenset({'probes.png', 'curves.png', 'feature_maps.png', 'demo.png'})
 
 
@@ -108,10 +109,11 @@ def _why_not(entry: os.DirEntry, known: frozenset[str]) -> tuple[str, str] | Non
         return None
     if entry.name.lower() in SYSTEM_FOLDERS:
         return SYSTEM, entry.name
-    return (OURS, entry.name) if _is_ours(entry.path, known) else None
+    return (OURS, entry.name) if _is_ours(entry.path, known, entry.stat().st_mtime_ns) else None
 
 
-def _is_ours(folder: str, known: frozenset[str]) -> bool:
+@functools.lru_cache(4096)  # asked again and again of folders that may hold a million files
+def _is_ours(folder: str, known: frozenset[str], changed: int) -> bool:
     """Whether there are runs, checkpoints or the cache in a folder or below it, and no image of anybody else's."""
     ours = os.path.basename(folder) == 'scae_demo'
     for is_own in _traces(folder, known):
@@ -134,5 +136,6 @@ def _traces(folder: str, known: frozenset[str]) -> Iterator[bool]:
             elif _suffix(entry.name) in known:
                 if entry.name not in OUR_PICTURES:
                     yield False
-            elif entry.name in OUR_FILES or entry.name.startswith('events.out.tfevents'):
+            elif entry.name in OUR_FILES or entry.name.startswith('events.out.tfevents') or (
+                    entry.name == 'index.json' and os.path.isfile(os.path.join(folder, 'images'))):
                 yield True

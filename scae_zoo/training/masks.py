@@ -13,6 +13,7 @@ import torch
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from ..images import ImageError, faults_named, open_picture, opened, orientation, to_rgb
+from .distributed import is_main_process
 from .tasks import IGNORED
 
 LOSSY = frozenset({'JPEG', 'MPO', 'WEBP', 'AVIF', 'JPEG2000'})  # or may be, which Pillow does not say
@@ -183,7 +184,7 @@ def _opaque(image: Image.Image, path: Path) -> Image.Image:
 @cache
 def say_unsure(what: str, number: int) -> None:
     """Say once of a set that it is unknown which way up some of its masks were drawn."""
-    if number:
+    if number and is_main_process():
         print(f'{what}: {number} images have an EXIF orientation that their masks do not have, and sizes that do not '
               'tell which way up the masks were drawn; they are taken as drawn on the upright images', file=sys.stderr)
 

@@ -1,5 +1,6 @@
 """Data sets by name, as in timm: ``torch/…`` by torchvision, ``hfds/…`` and ``wds/…`` by timm's readers."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -60,7 +61,7 @@ def named_source(data: str, split: str, root: Path, masks: bool, labels: bool = 
     except Exception as error:  # the readers raise what their libraries and the network raise
         reason = ' '.join(str(error).split())[:300]
         ways = '; offline, put its files there' if prefix == 'torch' else ''
-        if isinstance(error, OSError) and error.filename:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS):
             ways = '; make room there, or give another --root'
         raise ValueError(f'{data}: cannot be opened under {root} ({type(error).__name__}: {reason}){ways}') from error
 

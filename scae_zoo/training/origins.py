@@ -10,8 +10,12 @@ import numpy as np
 from .image_files import image_files
 
 
-def file_key(stat: os.stat_result) -> int:
-    """The same for one file, under whatever path or link."""
+def file_key(path: str | Path, stat: os.stat_result | None = None) -> int:
+    """The same for one file, under whatever path or link; of one that is not there, that of its path."""
+    try:
+        stat = stat or os.stat(path)
+    except OSError:  # which is said when it is to be decoded
+        return hash(str(path))
     return hash((stat.st_dev, stat.st_ino))
 
 
@@ -34,8 +38,8 @@ class Origins:
 
     @classmethod
     def of_files(cls, paths: Iterable[str | Path], place: str | Path) -> 'Origins':
-        """Those of files that are there."""
-        return cls.of_keys((file_key(os.stat(path)) for path in paths), place)
+        """Those of files."""
+        return cls.of_keys(map(file_key, paths), place)
 
     @classmethod
     def of_numbers(cls, name: str, numbers: Iterable[int]) -> 'Origins':
@@ -62,6 +66,6 @@ class Origins:
         """The path of an image. It is looked for: to keep a million paths would take hundreds of megabytes."""
         folder = Path(self.place)
         for name in image_files(folder) if folder.is_dir() else ():
-            if os.path.exists(folder / name) and file_key(os.stat(folder / name)) == self.keys[index]:
+            if file_key(folder / name) == self.keys[index]:
                 return str(folder / name)
         return self.place

@@ -23,12 +23,11 @@ from .runs import (
     finish,
     is_finished,
     running,
-    tensorboard_writer,
-    write_scalars,
 )
 from .settings import FIRST_CROP_HELP, Optimization, setting
 from .streaming import ImageStream, watched_workers
 from .tasks import DenoisingTask
+from .tensorboard import tensorboard_writer, write_scalars
 
 EVALUATION_SIGMA = 25.5
 CORRUPTION_HELP = (

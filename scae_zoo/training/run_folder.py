@@ -75,6 +75,10 @@ def _now() -> str:
     return time.strftime('%Y-%m-%d %H:%M:%S %z')
 
 
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    _write_whole(path, lambda p: p.write_text(json.dumps(content, indent=2) + '\n'))
+
+
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:
     value = 0
     for key in sorted(tensors):
@@ -155,10 +159,13 @@ class RunFolder:
         process that is killed says nothing at all, so the next one says it. Processes but the first have a file of
         their own, ``status-1.json``, which stays only if they fail."""
         path = self.folder / (f'status-{rank}.json' if rank else STATUS)
+        if rank == 0 and (last := self._silent()):
+            causes = ', '.join(sorted(each.name for each in self.folder.glob('status-*.json')))
+            print(f'{self.folder}: the process that trained here before (number {last["process"]} on {last["host"]}, '
+                  f'since {last["since"]}) ended without a word: it was killed, for want of memory perhaps, or the '
+                  f'disk was full{f"; see {causes}" * bool(causes)}; going on', file=sys.stderr)
         status = {'state': 'training', 'process': os.getpid(), 'host': node(), 'since': _now()}
-        if rank == 0:
-            self._report_killed(path)
-        _write_whole(path, lambda p: p.write_text(json.dumps(status, indent=2) + '\n'))
+        _write_json(path, status)
         try:
             with _stopped_by_signals():
                 yield
@@ -168,23 +175,25 @@ class RunFolder:
                        'error': ' '.join(f'{type(error).__name__}: {error}'.split()),
                        'traceback': traceback.format_exc().splitlines()}
             with contextlib.suppress(TrainingError):  # a full disk, which is what the error says
-                _write_whole(path, lambda p: p.write_text(json.dumps(status, indent=2) + '\n'))
+                _write_json(path, status)
             raise
         if rank:
             path.unlink(missing_ok=True)
         else:
-            status |= {'state': 'ended', 'until': _now()}
-            _write_whole(path, lambda p: p.write_text(json.dumps(status, indent=2) + '\n'))
+            _write_json(path, {**status, 'state': 'ended', 'until': _now()})
 
-    @staticmethod
-    def _report_killed(path: Path) -> None:
-        """Say that the process before was killed: we hold the folder, so that it does not train any more."""
+    def note_ended(self) -> None:
+        """Note that the run has ended, where its process was killed just before it could."""
+        if last := self._silent():
+            _write_json(self.folder / STATUS, {**last, 'state': 'ended', 'until': _now()})
+
+    def _silent(self) -> dict[str, Any]:
+        """The status of a process that did not say how it ended: we hold the folder, so that it trains no more."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            last = json.loads(path.read_text())
-            if last['state'] == 'training':
-                print(f'{path.parent}: the process that trained here before (number {last["process"]} on '
-                      f'{last["host"]}, since {last["since"]}) was killed without a word, for want of memory perhaps; '
-                      'going on', file=sys.stderr)
+            last = dict(json.loads((self.folder / STATUS).read_text()))
+            if last['state'] == 'training' and {'process', 'host', 'since'} <= last.keys():
+                return last
+        return {}
 
     @property
     def has_state(self) -> bool:

@@ -180,6 +180,7 @@ def running(
         _tidy(options.out, config.get('checkpoint', ''))
         finished = is_finished(options, config.get('checkpoint', ''))
         if finished:
+            folder.note_ended()
             print(f'{options.out}: this run has ended before; nothing is trained again', file=sys.stderr)
         else:
             folder.note_environment(describe_environment(options.world.device))
@@ -189,31 +190,6 @@ def running(
             yield folder
         if options.world.size > 1:
             dist.barrier()
-
-
-@contextmanager
-def tensorboard_writer(options: RunOptions) -> Iterator[Any]:
-    """A SummaryWriter, or None where none was asked for.
-
-    Raises:
-        ValueError: TensorBoard is not installed.
-    """
-    if not (options.tensorboard and options.world.is_main):
-        yield None
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("--tensorboard needs TensorBoard: pip install 'scae-zoo[tensorboard]'") from None
-    with SummaryWriter(str(options.out / 'tensorboard')) as writer:
-        yield writer
-
-
-def write_scalars(writer: Any, row: dict[str, Any]) -> None:
-    """Draw an epoch's row of the log, where there is a writer."""
-    for key, value in row.items() if writer else ():
-        if key != 'epoch':
-            writer.add_scalar(key, value, row['epoch'])
 
 
 def find_checkpoint(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:

@@ -25,12 +25,11 @@ from .runs import (
     is_finished,
     running,
     supervised_summary,
-    tensorboard_writer,
-    write_scalars,
 )
 from .settings import Supervised, setting
 from .sources import Pairs
 from .tasks import IGNORED, SegmentationTask
+from .tensorboard import tensorboard_writer, write_scalars
 
 MASK_VALUES = 'mask_values'  # in a checkpoint's recipe, where they were given
 

@@ -95,18 +95,35 @@ def split_word(name: str) -> str:
     return _word_and_rest(name)[0]
 
 
-def require_no_splits_below(folder: Path, files: Iterable[str], ways: str = f'give that folder, or {ARRANGE}') -> None:
+def require_no_splits_below(
+        folder: Path,
+        files: Iterable[str],
+        is_whole: bool = False,
+        ways: str = f'give the folder that is meant, or {ARRANGE}',
+) -> None:
     """Refuse images in splits that only a part of the folder has: those to train on and those to measure on would be
-    mixed."""
-    splits: dict[str, set[str]] = {}
-    for below in {os.path.dirname(file) for file in files}:
-        parts = below.split(os.sep)
+    mixed.
+
+    Args:
+        folder: What is read.
+        files: The images, as paths from there.
+        is_whole: Whether the folder is neither a split itself, in which one called test is a class, nor one of classes,
+            whose names are looked at by themselves.
+        ways: What to do, for the message.
+    """
+    below: dict[str, set[str]] = {}  # each folder's sub-folders that hold images; empty for an image in itself
+    for path in {os.path.dirname(file) for file in files}:
+        parts = [*path.split(os.sep), ''] if path else ['']
         for depth, part in enumerate(parts):
-            if part.lower() in KIND_OF:
-                splits.setdefault(os.sep.join(parts[:depth]), set()).add(part)
-    for above in sorted(splits):
-        if _is_mixture(splits[above]):
-            raise ValueError(f'{folder / above}: has the splits {", ".join(sorted(splits[above]))}; {ways}')
+            below.setdefault(os.sep.join(parts[:depth]), set()).add(part)
+    for above in sorted(below):
+        names = {name for name in below[above] if name and (split_word(name) if above else name.lower() in KIND_OF)}
+        held = {name for name in names if KIND_OF.get(name.lower(), 'train') != 'train'} if above or is_whole else set()
+        if _is_mixture(names):
+            raise ValueError(f'{folder / above}: has the splits {", ".join(sorted(names))}; {ways}')
+        if held and len(below[above]) > len(held):
+            raise ValueError(f'{folder / above}: has the split {sorted(held)[0]}, and images beside it that are in no '
+                             f'split; {ways}')
 
 
 def _word_and_rest(name: str) -> tuple[str, str]:
@@ -158,7 +175,8 @@ def _chosen(folders: list[Path], split: str) -> list[str] | None:
 
 def _split_place(folder: Path, split: str, masks: bool) -> Place | None:
     if names := _chosen([folder], split):
-        taken = {*splits_in(folder).values(), *names}
+        ours = KIND_OF.get(split_word(names[0]))  # training/ beside train/ is another one of the same kind
+        taken = {*names, *(name for word, name in splits_in(folder).items() if KIND_OF[word] != ours)}
         beside = (*(f'{name}/' for name in subfolders(folder) if name not in taken), *images_beside(folder))
         return _whole(_through(folder / names[0]), masks)._replace(split=names[0], beside=beside)
     if pair := _mask_pair(folder, masks):
@@ -170,7 +188,6 @@ def _split_place(folder: Path, split: str, masks: bool) -> Place | None:
             if (there := splits_in(kind)) and not splits_in(other):
                 raise ValueError(f'{kind}: has the splits {", ".join(sorted(there))}, and {other} has none; arrange '
                                  'both alike')
-        return None
     return None
 
 

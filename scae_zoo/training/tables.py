@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from .image_files import extensions
 from .masks import COLOUR_TABLE, MAX_CLASSES, MaskCodes
+from .origins import file_key
 
 SEPARATORS = {',': 'commas', ';': 'semicolons', '\t': 'tabs'}
 LABELS = {'': -1., 'true': 1., 'false': 0.}  # and what is 1, 0 or -1 as a number
@@ -21,7 +23,7 @@ COLOUR_HEADER = re.compile(r'name[\s,;]+r(ed)?[\s,;]+g(reen)?[\s,;]+b(lue)?', re
 Labels = list[tuple[Path, list[float]]]
 
 
-def read_labels(table: Path, folder: Path) -> tuple[tuple[str, ...], Labels]:
+def read_labels(table: Path, folders: Sequence[Path]) -> tuple[tuple[str, ...], Labels]:
     """The classes of a ``labels.csv``, and each image's file with its labels: 1, 0, or -1 for 'not counted'.
 
     It has a header ``image,CLASS,CLASS,…``, then a row an image with 1, 0, or nothing for 'not counted'; commas,
@@ -29,7 +31,7 @@ def read_labels(table: Path, folder: Path) -> tuple[tuple[str, ...], Labels]:
 
     Args:
         table: The file.
-        folder: Where the images are: beside the table, or in a folder below it, such as a split. The table may then
+        folders: Where the images are: beside the table, or in folders below it, such as a split's. The table may then
             have rows of images in other such folders, which are left out; its images are known by their paths from the
             table, or by their paths from the one folder that has them.
 
@@ -40,14 +42,15 @@ def read_labels(table: Path, folder: Path) -> tuple[tuple[str, ...], Labels]:
     (first, header), *rows = _rows(table, text, _separator(table, text)) or [(1, [])]
     if len(header) < 2 or not rows:
         raise ValueError(f'{table}: needs a header "image,CLASS,CLASS,..." and a row for each image')
-    images = _Images(table.parent, folder)
+    images = _Images(table.parent, folders)
+    inside = {Path(os.path.abspath(folder)) for folder in folders}
     place = f'{table}, line {first}'
-    are_labels = header[0].strip().lower() != 'image' and all(_label(cell) is not None for cell in header[1:])
-    if are_labels or images.find(header[0], place):
+    is_file = os.path.splitext(header[0].strip())[1].lower() in extensions()
+    if (is_file and all(_label(cell) is not None for cell in header[1:])) or images.find(header[0], place):
         raise ValueError(f'{place}: has an image and its labels, where a header "image,CLASS,CLASS,..." must be; write '
                          'one above it')
     classes = _names(header, place)
-    found: dict[Path, tuple[int, list[float]]] = {}
+    found: dict[int, tuple[int, list[float]]] = {}  # by the file, which may have several paths
     ours: Labels = []
     for number, row in rows:
         place = f'{table}, line {number}'
@@ -64,17 +67,17 @@ def read_labels(table: Path, folder: Path) -> tuple[tuple[str, ...], Labels]:
         if path is None:
             hint = '; remove the spaces around its name' if row[0] != row[0].strip() else ''
             raise ValueError(f'{place}: there is no image {table.parent / row[0]}{hint}')
-        if path in found:
-            line, other = found[path]
+        if (key := file_key(path)) in found:
+            line, other = found[key]
             how = 'with the same labels' if labels == other else 'with other labels'
             raise ValueError(f'{place}: {row[0]} is in line {line} already, {how}; remove one of the two')
-        found[path] = number, labels
-        if folder == table.parent or folder in path.parents:
+        found[key] = number, labels
+        if table.parent in folders or inside & {*Path(os.path.abspath(path)).parents}:
             ours.append((path, labels))
     if not ours:
-        raise ValueError(f'{table}: has no row for an image in {folder}')
+        raise ValueError(f'{table}: has no row for an image in {folders[0]}')
     if not any(label >= 0 for _, labels in ours for label in labels):
-        raise ValueError(f'{table}: labels nothing: no cell of an image in {folder} is 1 or 0')
+        raise ValueError(f'{table}: labels nothing: no cell of an image in {folders[0]} is 1 or 0')
     return classes, ours
 
 
@@ -190,14 +193,14 @@ class _Images:
 
     Args:
         above: The table's folder.
-        folder: The images' folder, that or one below.
+        folders: The images' folders, that or ones below.
     """
 
-    def __init__(self, above: Path, folder: Path) -> None:
+    def __init__(self, above: Path, folders: Sequence[Path]) -> None:
         self.above = above
-        beside = set() if folder == above else {
-            os.path.relpath(entry.path, above) for parent in {above, folder.parent} for entry in os.scandir(parent)
-            if entry.is_dir() and not entry.name.startswith('.')}
+        beside = set() if above in folders else {
+            os.path.relpath(entry.path, above) for parent in {above, *(folder.parent for folder in folders)}
+            for entry in os.scandir(parent) if entry.is_dir() and not entry.name.startswith('.')}
         self.folders = sorted(beside)
 
     def find(self, name: str, place: str) -> Path | None:

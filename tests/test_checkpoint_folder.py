@@ -63,6 +63,12 @@ def test_ways_out(folder: Path) -> None:
         assert text.startswith(f'{folder / "x"}: is bad. Ways out: download {NAME} again; give another folder')
         assert '$SCAE_ZOO_CHECKPOINTS' in text
         assert text.endswith(f'; or make it again with {again}')
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    del manifest['recipe']
+    (folder / 'manifest.json').write_text(json.dumps(manifest))
+    assert open_folder(folder).recipe == ''
+    with pytest.raises(CheckpointError, match='make it again with the recipe that made it$'):
+        open_folder(folder).read('new')
 
 
 def test_files_that_cannot_be_read(folder: Path) -> None:

@@ -242,11 +242,13 @@ def test_tensorboard(data: Path, tmp_path: Path) -> None:
     assert (first[shown:] != second[shown:]).any()
 
 
-def test_images_that_are_trained_on_are_not_measured_on(data: Path, tmp_path: Path) -> None:
-    """A folder named test among others is one more of them, where there is no train."""
+def test_a_test_folder_among_others(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be what is to be measured on, so that nothing is trained on it without a word."""
     for name in ('garden', 'test'):
         shutil.copytree(data / 'classes' / 'train' / 'cat', tmp_path / 'photos' / name)
-    assert run('pretrain', tmp_path / 'photos', *SMALL, '-o', tmp_path / 'run') == 0
+    assert run('pretrain', tmp_path / 'photos', *SMALL, '-o', tmp_path / 'run') == 2
+    assert 'has the split test, and images beside it that are in no split' in capsys.readouterr().err
+    assert run('pretrain', tmp_path / 'photos' / 'garden', *SMALL, '-o', tmp_path / 'run') == 0
     assert 'denoising_psnr' not in checkpoints.open_folder(tmp_path / 'run').metrics
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import multiprocessing
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 from tqdm import tqdm
 
 from ..images import ImageError
@@ -102,16 +103,20 @@ class StreamedBatches(BaseBatches):
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         seeds = self.seed, epoch, self.world.rank
         drawn = _Steps(self.samples, self.size, self.crop.at(epoch), seeds, order.numpy(), self.max_unreadable)
-        for crops, shown, faults in self._loaded(drawn, steps):
-            for fault in faults:
-                if fault not in self.unreadable:
-                    tqdm.write(f'left out: {fault}', file=sys.stderr)
-                    self.unreadable[fault] = None
-            check_unreadable(list(self.unreadable), self.total, self.max_unreadable)
-            images, targets = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(shown)
-            if self.device.type == 'cuda':
-                images, targets = images.pin_memory(), targets.pin_memory()
-            yield images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        loaded = self._loaded(drawn, steps)
+        try:
+            for crops, shown, faults in loaded:
+                for fault in faults:
+                    if fault not in self.unreadable:
+                        tqdm.write(f'left out: {fault}', file=sys.stderr)
+                        self.unreadable[fault] = None
+                check_unreadable(list(self.unreadable), self.total, self.max_unreadable)
+                images, targets = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(shown)
+                if self.device.type == 'cuda':
+                    images, targets = images.pin_memory(), targets.pin_memory()
+                yield images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        finally:
+            _end_if_one_was_killed(loaded)
 
     def _loaded(self, drawn: '_Steps', steps: range) -> 'Iterator[_Step]':
         def loader(workers: int) -> DataLoader:
@@ -127,6 +132,20 @@ class StreamedBatches(BaseBatches):
                        file=sys.stderr)
             self.workers = 0
             return iter(loader(0))
+
+
+def _end_if_one_was_killed(loaded: Any) -> None:
+    """End a loader's processes at once where one was killed: it may hold the lock that their orderly end, which is
+    torch's when the loader goes, would wait for, for ever."""
+    workers = getattr(loaded, '_workers', ())
+    if any((worker.exitcode or 0) < 0 for worker in workers):
+        if loaded._worker_pids_set:  # else torch takes their end for another fault
+            signal_handling._remove_worker_pids(id(loaded))
+            loaded._worker_pids_set = False
+        loaded._shutdown = True
+        for worker in workers:
+            worker.kill()
+            worker.join()
 
 
 @contextmanager

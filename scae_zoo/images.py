@@ -38,15 +38,9 @@ def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
         return to_rgb(open_picture(path))
 
 
-def open_upright(path: str | Path | BinaryIO) -> Image.Image:
-    """The first frame of the image in a file, or in an open one, as it is stored but turned as its EXIF says."""
-    with opened(path) as image:
-        return _upright(image)
-
-
 def open_picture(path: str | Path | BinaryIO) -> Image.Image:
-    """As ``open_upright``, but with 8 bits a channel, made as ``open_rgb`` has it; ``info['deep']``: it had more;
-    ``info['orientation']``: as it was stored, in EXIF's numbers."""
+    """The first frame of the image in a file, or in an open one, upright and in its own mode, but with 8 bits a channel,
+    made as ``open_rgb`` has it. ``info['deep']``: it had more; ``info['orientation']``: how it is stored, by EXIF."""
     with _opened(path) as file:
         with Image.open(file) as image:
             tags, rawmode, known = getattr(image, 'tag_v2', {}), _rawmode(image), _known_maximum(image)

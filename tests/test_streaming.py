@@ -185,6 +185,37 @@ def test_killed_worker(tmp_path: Path) -> None:
     assert '\n' not in str(caught.value)
 
 
+def test_killed_while_it_holds_the_loaders_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's loader would wait for it at its end, for ever."""
+    loaders: list = []
+    loaded = StreamedBatches._loaded
+
+    def kept(self, *args):
+        loaders.append(loaded(self, *args))
+        return loaders[0]
+
+    monkeypatch.setattr(StreamedBatches, '_loaded', kept)
+    batches = stream(write_noise(tmp_path / 'noise', 40), 1, workers=2).epoch(0)
+    next(batches)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    loaders[0]._workers_done_event._cond.acquire()  # which nobody gives back
+
+    @watched_workers()
+    def train() -> None:
+        workers[0].kill()
+        time.sleep(5)  # a step of training
+
+    with pytest.raises(TrainingError):
+        train()
+    started = time.monotonic()
+    with limited(resource.RLIMIT_NOFILE, 1024):  # its alarm ends the wait
+        batches.close()
+        loaders.clear()
+    assert time.monotonic() - started < 30
+    assert not any(worker.is_alive() for worker in workers)
+
+
 @contextmanager
 def limited(what: int, most: int) -> Iterator[None]:
     """The process and its children may not go beyond, as where a container has little; waiting for ever is an error."""

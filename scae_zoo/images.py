@@ -39,7 +39,7 @@ def open_rgb(path: str | Path | BinaryIO) -> np.ndarray:
 
 
 def open_picture(path: str | Path | BinaryIO) -> Image.Image:
-    """The first frame of the image in a file, or in an open one, upright and in its own mode, but with 8 bits a channel,
+    """The first frame of the image in a file, or in an open one, upright, in its own mode, but with 8 bits a channel,
     made as ``open_rgb`` has it. ``info['deep']``: it had more; ``info['orientation']``: how it is stored, by EXIF."""
     with _opened(path) as file:
         with Image.open(file) as image:

@@ -1,6 +1,7 @@
 """Batches that are decoded anew each time: the same as ever, in any number of processes, around damaged files."""
 
 import multiprocessing
+import os
 import resource
 import signal
 import time
@@ -167,11 +168,17 @@ def test_refused_batches(folder: Path) -> None:
         stream(folder, crop=RandomCrop(9))
 
 
+def started(batches: Iterator[Batch]) -> list[multiprocessing.process.BaseProcess]:
+    """Take the first batch; the processes that were started for it: an earlier test's may be there still."""
+    before = multiprocessing.active_children()
+    next(batches)
+    return [process for process in multiprocessing.active_children() if process not in before]
+
+
 def test_killed_worker(tmp_path: Path) -> None:
     """As the system does when memory runs out: one line, not a traceback of the loader."""
     batches = stream(write_noise(tmp_path / 'noise', 40), 1, workers=1).epoch(0)
-    next(batches)
-    worker, = multiprocessing.active_children()
+    worker, = started(batches)
 
     @watched_workers()
     def train() -> None:
@@ -196,8 +203,7 @@ def test_killed_while_it_holds_the_loaders_lock(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(StreamedBatches, '_loaded', kept)
     batches = stream(write_noise(tmp_path / 'noise', 40), 1, workers=2).epoch(0)
-    next(batches)
-    workers = multiprocessing.active_children()
+    workers = started(batches)
     assert len(workers) == 2
     loaders[0]._workers_done_event._cond.acquire()  # which nobody gives back
 
@@ -208,11 +214,11 @@ def test_killed_while_it_holds_the_loaders_lock(tmp_path: Path, monkeypatch: pyt
 
     with pytest.raises(TrainingError):
         train()
-    started = time.monotonic()
+    at = time.monotonic()
     with limited(resource.RLIMIT_NOFILE, 1024):  # its alarm ends the wait
         batches.close()
         loaders.clear()
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - at < 30
     assert not any(worker.is_alive() for worker in workers)
 
 
@@ -251,8 +257,13 @@ def test_no_process_can_be_started(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = write_noise(tmp_path / 'noise', 8)
     whole = [batch for epoch in range(2) for batch in stream(folder, 4).epoch(epoch)]
     loader = stream(folder, 4, workers=2)
-    with (folder / '0.png').open() as file, limited(resource.RLIMIT_NOFILE, file.fileno() + 4):
+    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(200)]  # also what is free between others
+    for descriptor in taken[-4:]:
+        os.close(descriptor)
+    with limited(resource.RLIMIT_NOFILE, max(taken) + 1):
         found = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
+    for descriptor in taken[:-4]:
+        os.close(descriptor)
     assert same(found, whole)
     assert capsys.readouterr().err.count('this process alone decodes the images') == 1
 

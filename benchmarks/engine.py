@@ -18,13 +18,15 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from scae_zoo import create_autoencoder
-from scae_zoo.autoencoder import create_encoder
-from scae_zoo.checkpoints import CheckpointError
+from scae_zoo.checkpoints.folder import CheckpointError
 from scae_zoo.cli.options import whole_number
 from scae_zoo.console import console, fault_of
 from scae_zoo.corruption import GaussianNoise
+from scae_zoo.data.image_set import ImageSet
+from scae_zoo.factory import create_encoder
+from scae_zoo.pixels import normalize
 from scae_zoo.training.augmentation import RandomCrop
-from scae_zoo.training.data import Batches, ImageSet, Plain, normalize
+from scae_zoo.training.batches import Batches, Plain
 from scae_zoo.training.distributed import World, world
 from scae_zoo.training.loop import fit
 from scae_zoo.training.precision import precision

@@ -24,16 +24,17 @@ from typing import NamedTuple
 import torch
 from engine import benchmark
 
-from scae_zoo.checkpoints import Checkpoint
+from scae_zoo.checkpoints.folder import Checkpoint
 from scae_zoo.cli.options import whole_number
+from scae_zoo.data.cache import load
+from scae_zoo.data.image_set import ImageSet
+from scae_zoo.data.sources import find_source
+from scae_zoo.data.splits import split_name
+from scae_zoo.experiments.experiment import BUDGETS, mean_and_std
+from scae_zoo.factory import find_checkpoint
+from scae_zoo.methods.finetuning import FineTuning, finetune
+from scae_zoo.methods.runs import RunOptions
 from scae_zoo.places import expand, expand_path
-from scae_zoo.training.cache import load
-from scae_zoo.training.data import ImageSet
-from scae_zoo.training.experiment import BUDGETS, mean_and_std
-from scae_zoo.training.finetuning import FineTuning, finetune
-from scae_zoo.training.runs import RunOptions, find_checkpoint
-from scae_zoo.training.sources import find_source
-from scae_zoo.training.splits import split_name
 
 RECIPE = Path(__file__).parents[1] / 'recipes' / 'cifar_classification.py'
 TARGETS = 94, 95, 96

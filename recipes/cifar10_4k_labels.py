@@ -10,11 +10,11 @@ passes; the last row, which ships, learns from the images that the network of `t
 
 from typing import Any
 
-from scae_zoo.training.comparison import Arm, SelfTraining, chosen, compare
-from scae_zoo.training.data import ImageSet
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.data.image_set import ImageSet
+from scae_zoo.experiments.comparison import Arm, SelfTraining, chosen, compare
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pretraining import Pretraining
 
 ARCHITECTURE = 'scae_springenberg9'
 NAME = f'{ARCHITECTURE}.dae_ft_cifar10_4k'

@@ -7,12 +7,12 @@ and of 20 nearest neighbours on the last layer's pooled features, and of a short
 these alone.
 """
 
-from scae_zoo.autoencoder import create_encoder
-from scae_zoo.training.comparison import Arm, chosen
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.pretraining import Pretraining
-from scae_zoo.training.probing import pooled_quality
+from scae_zoo.experiments.comparison import Arm, chosen
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.factory import create_encoder
+from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pretraining import Pretraining
+from scae_zoo.methods.probing import pooled_quality
 
 ARCHITECTURE = 'scae_springenberg9'
 CROP = 29

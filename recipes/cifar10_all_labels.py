@@ -10,11 +10,11 @@ same network from random weights, trained in the same way. The paper has no such
 
 import argparse
 
+from scae_zoo.experiments.comparison import Arm, chosen, compare
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.factory import find_checkpoint
+from scae_zoo.methods.finetuning import FineTuning
 from scae_zoo.places import expand
-from scae_zoo.training.comparison import Arm, chosen, compare
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.runs import find_checkpoint
 
 ARCHITECTURE = 'scae_springenberg9'
 FINETUNING = {

@@ -6,10 +6,10 @@ Makes scae_allconv15.dae_cifar10, .dae_noskip_cifar10 and .dae_ft_cifar10, and c
 passes. The control is the same network from random weights, trained in the same way.
 """
 
-from scae_zoo.training.comparison import Arm, chosen, compare
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.experiments.comparison import Arm, chosen, compare
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pretraining import Pretraining
 
 ARCHITECTURE = 'scae_allconv15'
 PRETRAINING = {

@@ -8,10 +8,10 @@ and feature_maps.png: photographs of VOC 2007, and beside them the strongest fea
 
 from imagenet_subsets import ARCHITECTURE, PRETRAINING, SIZE, SUBSETS, add_options, subset
 
-from scae_zoo.autoencoder import create_encoder
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.plots import draw_feature_maps
-from scae_zoo.training.sources import VOC_CLASSES
+from scae_zoo.data.sources import VOC_CLASSES
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.experiments.plots import draw_feature_maps
+from scae_zoo.factory import create_encoder
 
 PHOTOGRAPHS = 6
 TAP = 3  # of feature_info: the last layer at 1/8 of the image's size

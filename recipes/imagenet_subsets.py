@@ -12,13 +12,13 @@ import math
 import torch
 from voc2007_classification import ARCHITECTURE, FINETUNING, SIZE, add_options
 
-from scae_zoo.checkpoints import Checkpoint
-from scae_zoo.training.data import ImageSet
-from scae_zoo.training.evaluation import mean_average_precision
-from scae_zoo.training.experiment import Experiment, experiment, mean_and_std
-from scae_zoo.training.imagenet import ANIMALS, VEHICLES
-from scae_zoo.training.pretraining import Pretraining
-from scae_zoo.training.sources import VOC_CLASSES
+from scae_zoo.checkpoints.folder import Checkpoint
+from scae_zoo.data.image_set import ImageSet
+from scae_zoo.data.imagenet import ANIMALS, VEHICLES
+from scae_zoo.data.sources import VOC_CLASSES
+from scae_zoo.evaluation.classification import mean_average_precision
+from scae_zoo.experiments.experiment import Experiment, experiment, mean_and_std
+from scae_zoo.methods.pretraining import Pretraining
 
 SUBSETS = {'animals': ANIMALS, 'vehicles': VEHICLES}
 IMAGES = 93_000  # of each subset, or fewer: our list of vehicles has 71 classes, of up to 1,300 images

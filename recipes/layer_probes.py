@@ -6,11 +6,11 @@ and without shortcuts; linear and reconstruction probes on every layer.
 Makes scae_springenberg9.ft_cifar10_4k, .dae_noskip_cifar10_4k and .dae_cifar10_4k, and probes.png, probes.md.
 """
 
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.plots import report_probes
-from scae_zoo.training.pretraining import Pretraining
-from scae_zoo.training.probing import Probing, probe
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.experiments.plots import report_probes
+from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pretraining import Pretraining
+from scae_zoo.methods.probing import Probing, probe
 
 ARCHITECTURE = 'scae_springenberg9'
 PRETRAINING = {

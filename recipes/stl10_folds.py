@@ -6,11 +6,11 @@ Makes scae_swwae.dae_stl10, .dae_noskip_stl10 and .dae_ft_stl10. A seed is a fol
 of images instead, train/ without labels is what all arms are pre-trained on, and a seed draws 100 labels of each class.
 """
 
-from scae_zoo.training.comparison import Arm, chosen, compare
-from scae_zoo.training.data import ImageSet
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.pretraining import Pretraining
+from scae_zoo.data.image_set import ImageSet
+from scae_zoo.experiments.comparison import Arm, chosen, compare
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pretraining import Pretraining
 
 ARCHITECTURE = 'scae_swwae'
 SIZE = 96

@@ -9,12 +9,12 @@ ten random crops.
 
 import argparse
 
+from scae_zoo.data.sources import VOC_CLASSES
+from scae_zoo.experiments.comparison import Arm, chosen, compare
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pretraining import Pretraining
 from scae_zoo.places import expand
-from scae_zoo.training.comparison import Arm, chosen, compare
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.finetuning import FineTuning
-from scae_zoo.training.pretraining import Pretraining
-from scae_zoo.training.sources import VOC_CLASSES
 
 ARCHITECTURE = 'scae_vgg16'
 CONTEXT = 'block:0.25:75'  # four large squares, a ninth of the crop each where the border cuts none

@@ -9,10 +9,10 @@ the control both halves without shortcuts. Mean IoU on val.
 
 from voc2007_classification import ARCHITECTURE, PRETRAINING, SIZE, add_options
 
-from scae_zoo.checkpoints import Checkpoint
-from scae_zoo.training.experiment import experiment, headline
-from scae_zoo.training.segmenting import Segmenting
-from scae_zoo.training.sources import VOC_CLASSES
+from scae_zoo.checkpoints.folder import Checkpoint
+from scae_zoo.data.sources import VOC_CLASSES
+from scae_zoo.experiments.experiment import experiment, headline
+from scae_zoo.methods.segmenting import Segmenting
 
 SEGMENTING = {
     'cpu': Segmenting(epochs=15, crop=225, min_scale=0.9, max_scale=2.),

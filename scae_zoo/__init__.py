@@ -3,12 +3,13 @@
 Importing this package registers the encoders with timm.
 """
 
-from .autoencoder import Scae, create_autoencoder
-from .checkpoints import CheckpointError
+from .checkpoints.folder import CheckpointError
 from .corruption import BlockMask, GaussianNoise, parse_corruption
+from .factory import create_autoencoder, create_segmenter
 from .models import scae as _scae  # registers the encoders  # noqa: F401
+from .models.autoencoder import Scae
 from .models.scae import ScaeEncoder
-from .segmentation import ScaeSegmenter, create_segmenter
+from .models.segmenter import ScaeSegmenter
 from .version import __version__
 
 __all__ = [

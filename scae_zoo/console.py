@@ -78,3 +78,10 @@ def console() -> Iterator[None]:
             except OSError:  # else Python would try again, and complain, at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), each.stream.fileno())
         sys.stdout, sys.stderr = before
+
+
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that ``torchrun`` started, or there is one."""
+    return os.environ.get('RANK', '0') == '0'

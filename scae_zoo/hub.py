@@ -7,9 +7,10 @@ from typing import Any
 import timm
 import torch.nn as nn
 
-from . import checkpoints
-from .autoencoder import OWN_WEIGHTS, UNTRAINED, Scae, create_autoencoder, create_encoder
-from .segmentation import ScaeSegmenter, create_segmenter
+from .checkpoints import finding
+from .factory import OWN_WEIGHTS, UNTRAINED, create_autoencoder, create_encoder, create_segmenter
+from .models.autoencoder import Scae
+from .models.segmenter import ScaeSegmenter
 
 EntryPoint = Callable[..., nn.Module]
 Weights = str | os.PathLike[str] | None
@@ -23,7 +24,7 @@ def entry_points(architecture: str) -> tuple[EntryPoint, EntryPoint, EntryPoint]
 
     def encoder(pretrained: bool = True, *, weights: Weights = None, **kwargs: Any) -> nn.Module:
         if weights:
-            found = checkpoints.find(
+            found = finding.find(
                 architecture, weights, cache_dir=kwargs.get('cache_dir'), way_out=f'{OWN_WEIGHTS}; {UNTRAINED}')
             return create_encoder(architecture, found, **kwargs)
         return timm.create_model(architecture, pretrained=pretrained, **kwargs)

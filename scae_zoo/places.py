@@ -28,3 +28,14 @@ def expand(text: str | os.PathLike[str]) -> str:
 def expand_path(text: str | os.PathLike[str]) -> Path:
     """``expand``, as a path; an argument type as well."""
     return Path(expand(text))
+
+
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk: a power cut may undo what is not."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

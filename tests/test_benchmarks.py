@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scae_zoo.training import sample_images
+from scae_zoo.experiments import sample_images
 
-from .processes import ROOT, call, code, script
-from .recipe_runs import narrow_networks
+from .support.processes import ROOT, call, code, script
+from .support.recipe_runs import narrow_networks
 
 BENCHMARKS = ROOT / 'benchmarks'
 

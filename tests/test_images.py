@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from scae_zoo import create_autoencoder, create_segmenter
+from scae_zoo.data.masks import open_pair
+from scae_zoo.evaluation.tiling import reconstruct
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
-from scae_zoo.reconstruction import reconstruct
-from scae_zoo.training.masks import open_pair
 
-from .conftest import ARCHITECTURES, SHIPPED, randomize
+from .support.networks import ARCHITECTURES, SHIPPED, randomize
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 

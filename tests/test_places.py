@@ -12,19 +12,20 @@ import pytest
 from PIL import Image
 
 from scae_zoo import create_autoencoder
-from scae_zoo.checkpoint_writing import write
 from scae_zoo.cli import main, measuring, pictures, training
+from scae_zoo.data.cache_folder import cache_folder
+from scae_zoo.data.sources import load_images
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.factory import find_checkpoint
+from scae_zoo.methods.runs import RunOptions
 from scae_zoo.places import PathError, expand
-from scae_zoo.training.cache_folder import cache_folder
 from scae_zoo.training.distributed import World
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.runs import RunOptions, find_checkpoint
-from scae_zoo.training.sources import load_images
+from scae_zoo.training.writing import write
 
-from .checkpoint_folders import ARCHITECTURE, NOTES
-from .conftest import SHIPPED
-from .pictures import save
-from .training_commands import SMALL, run
+from .support.checkpoint_folders import ARCHITECTURE, NOTES
+from .support.networks import SHIPPED
+from .support.pictures import save
+from .support.training_commands import SMALL, run
 
 COMMANDS = [
     'info ~/x',

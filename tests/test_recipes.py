@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from scae_zoo import checkpoints, create_autoencoder, create_segmenter
-from scae_zoo.autoencoder import create_encoder
-from scae_zoo.training import sample_images
-from scae_zoo.training.experiment import experiment
-from scae_zoo.training.sources import VOC_CLASSES
+from scae_zoo import create_autoencoder, create_segmenter
+from scae_zoo.checkpoints import finding
+from scae_zoo.data.sources import VOC_CLASSES
+from scae_zoo.experiments import sample_images
+from scae_zoo.experiments.experiment import experiment
+from scae_zoo.factory import create_encoder
 
-from .conftest import SHIPPED
-from .processes import Process
-from .recipe_runs import RECIPES, Smoke, networks, recipe, run, smoke
+from .support.networks import SHIPPED
+from .support.processes import Process
+from .support.recipe_runs import RECIPES, Smoke, networks, recipe, run, smoke
 
 NAMES = sorted(path.stem for path in RECIPES.glob('*.py'))
 
@@ -39,7 +40,7 @@ def test_smoke(name: str, ended: Callable[[str], Smoke]) -> None:
     assert made
     with networks(name):
         for folder in made:
-            checkpoint = checkpoints.open_folder(folder)
+            checkpoint = finding.open_folder(folder)
             assert f'recipes/{name}.py --budget smoke' in checkpoint.recipe
             weights = str(checkpoint.folder)
             if checkpoint.kind == 'autoencoder':

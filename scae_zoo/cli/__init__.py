@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ..checkpoints import CheckpointError
+from ..checkpoints.folder import CheckpointError
 from ..console import console, fault_of
 from ..training.run_folder import STOPPED, TrainingError
 from . import measuring, pictures, training

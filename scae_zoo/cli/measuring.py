@@ -11,29 +11,23 @@ from typing import Any
 import torch
 import yaml
 
-from ..autoencoder import create_encoder
-from ..checkpoints import Checkpoint
+from ..checkpoints.folder import Checkpoint
+from ..data.cache import Source, load
+from ..data.image_set import ImageSet, class_difference, few_names
+from ..data.masks import joined
+from ..data.sources import few, find_source, load_images, pairs_of, with_mask_values
+from ..evaluation.classification import average_precisions, central_crop, mean_average_precision, ten_crop_scores
+from ..evaluation.denoising import denoising_quality
+from ..evaluation.segmentation import mean_iou
+from ..factory import create_encoder, create_segmenter, find_checkpoint, find_start
+from ..methods.finetuning import accuracies
+from ..methods.pretraining import EVALUATION_SIGMA
+from ..methods.probing import LayerQuality, Probing, probe
+from ..methods.runs import RunOptions
+from ..methods.segmenting import MASK_VALUES, checked, require_classes
 from ..places import expand
-from ..segmentation import create_segmenter
-from ..training.cache import Source, load
-from ..training.data import ImageSet, class_difference, few_names
 from ..training.distributed import world
-from ..training.evaluation import (
-    average_precisions,
-    central_crop,
-    denoising_quality,
-    mean_average_precision,
-    mean_iou,
-    ten_crop_scores,
-)
-from ..training.finetuning import accuracies
-from ..training.masks import joined
-from ..training.pretraining import EVALUATION_SIGMA
-from ..training.probing import LayerQuality, Probing, probe
-from ..training.runs import RunOptions, find_checkpoint, find_start
-from ..training.segmenting import MASK_VALUES, checked, require_classes
 from ..training.settings import add_options, from_options
-from ..training.sources import few, find_source, load_images, pairs_of, with_mask_values
 from .options import (
     DATA_HELP,
     Command,
@@ -179,7 +173,7 @@ def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 
 def probe_command(args: argparse.Namespace) -> int:
-    from ..training.plots import report_probes  # with matplotlib, which complains where there is no home folder
+    from ..experiments.plots import report_probes  # with matplotlib, which complains where there is no home folder
 
     settings = from_options(Probing, args)
     found = [find_start(name) for name in args.names]

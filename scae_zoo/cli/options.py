@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..autoencoder import Scae, create_autoencoder
-from ..checkpoints import Checkpoint
+from ..checkpoints.folder import Checkpoint
+from ..data.cache import MAX_UNREADABLE
+from ..data.image_set import ImageSet
+from ..data.masks import MAX_CLASSES
+from ..data.sources import dataset_title, load_images
+from ..data.splits import split_name
+from ..factory import create_autoencoder, find_checkpoint
+from ..methods.runs import RunOptions
+from ..models.autoencoder import Scae
 from ..places import expand, expand_path
-from ..training.cache import MAX_UNREADABLE
-from ..training.data import ImageSet
 from ..training.distributed import world
 from ..training.loop import SAVE_SECONDS
-from ..training.masks import MAX_CLASSES
-from ..training.runs import RunOptions, find_checkpoint
-from ..training.sources import dataset_title, load_images
-from ..training.splits import split_name
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "

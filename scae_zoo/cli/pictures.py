@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import checkpoints
-from ..autoencoder import Scae, create_autoencoder
-from ..checkpoints import Checkpoint, CheckpointError
+from ..checkpoints import finding
+from ..checkpoints.folder import Checkpoint, CheckpointError
 from ..corruption import parse_corruption
+from ..evaluation.denoising import psnr
+from ..evaluation.tiling import reconstruct
+from ..factory import create_autoencoder, create_segmenter, find_checkpoint
 from ..images import ImageError, faults_named, like, opaque, open_picture, open_rgb, save_png, side_by_side, to_rgb
+from ..models.autoencoder import Scae
 from ..models.scae import ARCHITECTURES
+from ..models.segmenter import ScaeSegmenter
+from ..pixels import denormalize, normalize
 from ..places import expand, expand_path
-from ..reconstruction import reconstruct
-from ..segmentation import ScaeSegmenter, create_segmenter
-from ..training.data import denormalize, normalize
-from ..training.evaluation import psnr
-from ..training.runs import find_checkpoint
 from .options import Command, load_autoencoder, metric_lines, whole_number
 
 DEMO_MODEL = 'scae_springenberg9'
@@ -39,8 +39,8 @@ def _headline(checkpoint: Checkpoint) -> str:
 
 def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
     if checkpoint is None:
-        return name, checkpoints.kind_of(name), 'on the Hub', ''
-    checkpoint.verify(checkpoints.split_name(name)[0])
+        return name, finding.kind_of(name), 'on the Hub', ''
+    checkpoint.verify(finding.split_name(name)[0])
     size = sum(len(checkpoint.read(path.name)) for path in checkpoint.folder.glob('*.safetensors'))
     measured = [_headline(checkpoint)]
     if checkpoint.kind == 'autoencoder' and not checkpoint.config['decoder']['shortcuts']:
@@ -49,17 +49,17 @@ def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
 
 
 def list_command(args: argparse.Namespace) -> int:
-    if fault := checkpoints.fault_of_own_folder():
+    if fault := finding.fault_of_own_folder():
         print(f'scae: warning: {fault}', file=sys.stderr)
-    names = checkpoints.names()
+    names = finding.names()
     rows = [('checkpoint', 'kind', 'size', 'measured')]
     for name in names:
         try:
-            rows.append(_row(name, checkpoints.open_local(name)))
+            rows.append(_row(name, finding.open_local(name)))
         except CheckpointError as error:
             rows.append((name, 'damaged', '', ''))
             print(f'scae: warning: {error}', file=sys.stderr)
-    untrained = [a for a in ARCHITECTURES if not any(checkpoints.split_name(name)[0] == a for name in names)]
+    untrained = [a for a in ARCHITECTURES if not any(finding.split_name(name)[0] == a for name in names)]
     rows += [(name, 'no weights yet', '', '') for name in untrained]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
@@ -68,7 +68,7 @@ def list_command(args: argparse.Namespace) -> int:
 
 
 def info_command(args: argparse.Namespace) -> int:
-    untrained = args.name in ARCHITECTURES and not any(n.startswith(f'{args.name}.') for n in checkpoints.names())
+    untrained = args.name in ARCHITECTURES and not any(n.startswith(f'{args.name}.') for n in finding.names())
     checkpoint = None if untrained else find_checkpoint(args.name)
     architecture = args.name if checkpoint is None else checkpoint.architecture
     if checkpoint is not None and checkpoint.kind == 'segmenter':
@@ -80,7 +80,7 @@ def info_command(args: argparse.Namespace) -> int:
     layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
                       for s in ARCHITECTURES[architecture])
     print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
-    others = [n for n in checkpoints.names() if checkpoints.split_name(n)[0] == architecture and n != checkpoint.name] \
+    others = [n for n in finding.names() if finding.split_name(n)[0] == architecture and n != checkpoint.name] \
         if checkpoint else []
     if others:
         print(f'  others       {", ".join(others)}')

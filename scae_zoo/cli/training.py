@@ -3,19 +3,19 @@
 import argparse
 from typing import Any
 
-from ..autoencoder import create_encoder
-from ..checkpoints import Checkpoint
+from ..checkpoints.folder import Checkpoint
+from ..data.cache import Source, load
+from ..data.found import say_found
+from ..data.image_set import ImageSet
+from ..data.sources import dataset_name, find_source, load_images, pairs_of, with_mask_values
+from ..factory import create_encoder, find_start
+from ..methods.finetuning import FineTuning, finetune
+from ..methods.pretraining import Pretraining, pretrain
+from ..methods.runs import RunOptions
+from ..methods.segmenting import Segmenting, segment
 from ..models.scae import ARCHITECTURES
 from ..places import expand
-from ..training.cache import Source, load
-from ..training.data import ImageSet
-from ..training.finetuning import FineTuning, finetune
-from ..training.found import say_found
-from ..training.pretraining import Pretraining, pretrain
-from ..training.runs import RunOptions, find_start
-from ..training.segmenting import Segmenting, segment
 from ..training.settings import Settings, add_options, from_options
-from ..training.sources import dataset_name, find_source, load_images, pairs_of, with_mask_values
 from ..training.streaming import ImageStream
 from .options import (
     DATA_HELP,

@@ -3,8 +3,8 @@
 Paper: `Learning Deep Representations Using Convolutional Auto-Encoders with Symmetric Skip Connections`
 (Dong, Mao, Shen, Yang; ICASSP 2018) - https://arxiv.org/abs/1611.09119
 
-This file holds what timm sees: the encoder and its classifier. The decoder is in ``scae_zoo/decoder.py``, both halves
-together in ``scae_zoo/autoencoder.py``.
+This file holds what timm sees: the encoder and its classifier. The decoder is in ``decoder.py``, both halves together
+in ``autoencoder.py``.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ from timm.models import (
 from timm.models._features import feature_take_indices  # not public; every model family of timm uses it
 from torch.nn.modules.conv import _ConvNd
 
-from .. import checkpoints
-from ..checkpoint_folder import CheckpointError, misfit, shapes
+from ..checkpoints import finding
+from ..checkpoints.folder import CheckpointError, misfit, shapes
 
 __all__ = ['ARCHITECTURES', 'ConvSpec', 'ScaeBlock', 'ScaeEncoder', 'fuse_conv_norm', 'init_weights']
 
@@ -317,7 +317,7 @@ def _gives_names(cfg: Any, overlay: Mapping[str, Any] | None) -> bool:
 def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeEncoder:
     made_with: dict[str, Any] = {}
     if pretrained:
-        kwargs['pretrained_cfg_overlay'], made_with = checkpoints.verified_overlay(
+        kwargs['pretrained_cfg_overlay'], made_with = finding.verified_overlay(
             variant, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'), kwargs.get('cache_dir'))
         kwargs = made_with | kwargs
     convs = ARCHITECTURES[variant]
@@ -388,7 +388,7 @@ _UNTRAINED = {
     'scae_vgg16': _cfg(),
 }
 default_cfgs = generate_default_cfgs({
-    **checkpoints.pretrained_cfgs(_UNTRAINED),
+    **finding.pretrained_cfgs(_UNTRAINED),
     **{f'{name}.untrained': cfg for name, cfg in _UNTRAINED.items()},
 })
 

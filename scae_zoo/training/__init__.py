@@ -1,1 +1,1 @@
-"""What training and evaluation need beyond the models; nothing here is imported by ``import scae_zoo``."""
+"""The training engine: batches, augmentation, the loop, the folder of a run, what a run writes."""

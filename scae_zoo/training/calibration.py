@@ -7,7 +7,7 @@ import torch
 import torch.nn as nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .data import BaseBatches
+from .batches import BaseBatches
 from .loop import train_mode
 from .precision import autocast
 from .settings import Optimization

@@ -35,11 +35,6 @@ class World(NamedTuple):
         return _mean(value) if self.size > 1 else value
 
 
-def is_main_process() -> bool:
-    """Whether this is the first of the processes that ``torchrun`` started, or there is one."""
-    return os.environ.get('RANK', '0') == '0'
-
-
 @contextmanager
 def world(device: str | None = None) -> Iterator[World]:
     """Join the other processes where ``torchrun`` started more than one; by default on a GPU if there is one.

@@ -12,7 +12,7 @@ from timm.task import TrainingTask
 from timm.utils import unwrap_model
 from tqdm import tqdm
 
-from .data import BaseBatches, seed_of
+from .batches import BaseBatches, seed_of
 from .distributed import World, synchronise_batch_norm
 from .muon import muon_for
 from .precision import autocast

@@ -20,8 +20,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..checkpoint_folder import ENCODER, RUN
-from ..places import expand_path
+from ..checkpoints.folder import ENCODER, RUN
+from ..places import expand_path, sync
 
 STATE, LOG, ENVIRONMENTS, STATUS = 'state.safetensors', 'log.jsonl', 'environments.json', 'status.json'
 STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
@@ -29,15 +29,6 @@ STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
 
 class TrainingError(RuntimeError):
     """Training cannot start or go on; one line says why, what is kept, and what to do."""
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk: a power cut may undo what is not."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -14,12 +14,13 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 from tqdm import tqdm
 
+from ..data.cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
+from ..data.image_set import ImageSet
+from ..data.origins import Origins
 from ..images import ImageError
 from .augmentation import RandomCrop
-from .cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
-from .data import BaseBatches, Prepare, seed_of
+from .batches import BaseBatches, Batches, Prepare, seed_of
 from .distributed import World
-from .origins import Origins
 from .run_folder import TrainingError
 from .settings import Optimization
 
@@ -51,11 +52,6 @@ class ImageStream:
     @property
     def identity(self) -> str:
         return f'{self.source.identity} {self.side} streamed'
-
-    def batches(self, settings: Optimization, crop: RandomCrop, prepare: Prepare, world: World) -> BaseBatches:
-        """Batches of them; the arguments are those of ``BaseBatches``."""
-        return StreamedBatches(
-            self.source, self.side, settings, crop, prepare, world, max_unreadable=self.max_unreadable)
 
 
 class StreamedBatches(BaseBatches):
@@ -132,6 +128,20 @@ class StreamedBatches(BaseBatches):
                        file=sys.stderr)
             self.workers = 0
             return iter(loader(0))
+
+
+def make_batches(
+        images: ImageSet | ImageStream,
+        settings: Optimization,
+        crop: RandomCrop,
+        prepare: Prepare,
+        world: World,
+) -> BaseBatches:
+    """Batches of either kind of set; the other arguments are those of ``BaseBatches``."""
+    if isinstance(images, ImageStream):
+        return StreamedBatches(
+            images.source, images.side, settings, crop, prepare, world, max_unreadable=images.max_unreadable)
+    return Batches(images, settings, crop, prepare, world)
 
 
 def _end_if_one_was_killed(loaded: Any) -> None:

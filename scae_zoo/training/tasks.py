@@ -7,7 +7,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from timm.task import ClassificationTask, TrainingTask
 
-IGNORED = 255
+from ..data.masks import IGNORED
 
 
 def reconstruction_loss(output: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

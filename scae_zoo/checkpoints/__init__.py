@@ -1,0 +1,1 @@
+"""Where checkpoints are found, verified and read; knows no network."""

@@ -1,0 +1,1 @@
+"""Images from anywhere, to one set of them; knows nothing of training."""

@@ -1,0 +1,139 @@
+"""Pictures and tables of what was measured."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from ..images import save_png
+from ..methods.probing import LayerQuality
+from ..models.scae import ScaeEncoder
+from ..pixels import normalize
+
+
+def plot_probes(results: Mapping[str, Sequence[LayerQuality]], path: Path) -> None:
+    """Figure 2 of the paper: accuracy and reconstruction of each layer of several networks, as a PNG.
+
+    Args:
+        results: For each network's name its layers.
+        path: The picture.
+    """
+    figure = Figure(figsize=(14, 4.2), layout='constrained')
+    panels = (('linear', 'linear probe, accuracy (%)'), ('pooled', 'linear probe of pooled features, accuracy (%)'),
+              ('knn', '20 nearest neighbours, accuracy (%)'), ('psnr', 'reconstruction probe, PSNR (dB)'))
+    for axes, (field, label) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for name, layers in results.items():
+            axes.plot([q.layer for q in layers], [getattr(q, field) for q in layers], marker='o', label=name)
+        axes.set_xlabel('layer')
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc='outside upper center', ncols=min(3, len(labels)))
+    save_figure(figure, path)
+
+
+Curve = list[tuple[float, float]]
+
+
+def plot_curves(results: Mapping[str, Sequence[Curve]], across: str, up: str, path: Path) -> None:
+    """Curves of several seeds a name, each thin and their mean thick, as a PNG.
+
+    Args:
+        results: For each name its curves, points of (x, y).
+        across: What x is.
+        up: What y is.
+        path: The picture.
+    """
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for i, (name, curves) in enumerate(results.items()):
+        values = defaultdict(list)
+        for curve in curves:
+            for x, y in curve:
+                values[x].append(y)
+            if len(curves) > 1:
+                axes.plot(*zip(*curve, strict=True), color=f'C{i}', linewidth=0.5, alpha=0.6)
+        axes.plot(sorted(values), [mean(values[x]) for x in sorted(values)], color=f'C{i}', marker='o', markersize=3,
+                  label=name)
+    axes.set_xlabel(across)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format='png', dpi=120)
+    save_png(Image.open(buffer), path)
+
+
+def report_probes(results: Mapping[str, Sequence[LayerQuality]], out: Path) -> None:
+    """Write ``probes.png``, ``probes.md`` and ``probes.json``, and print the table.
+
+    Raises:
+        ValueError: They cannot be written.
+    """
+    lines = ['| network | layer | channels | 1/size | linear probe (%) | linear probe, pooled (%) '
+             '| k-NN (%) | reconstruction (dB) |',
+             '| --- | --- | --- | --- | --- | --- | --- | --- |']
+    for name, layers in results.items():
+        for layer, channels, reduction, *figures in layers:
+            shown = ' | '.join(f'{figure:.2f}' for figure in figures)
+            lines.append(f'| {name} | {layer} | {channels} | {reduction} | {shown} |')
+    text = json.dumps({name: [q._asdict() for q in layers] for name, layers in results.items()}, indent=2)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / 'probes.md').write_text('\n'.join(lines) + '\n')
+        (out / 'probes.json').write_text(text + '\n')
+    except OSError as error:
+        raise ValueError(f'{error.filename or out}: cannot be written ({error.strerror})') from None
+    plot_probes(results, out / 'probes.png')
+    print('\n'.join(lines))
+    print(f'picture     {(out / "probes.png").absolute()}')
+
+
+@torch.inference_mode()
+def draw_feature_maps(
+        encoders: Mapping[str, ScaeEncoder],
+        images: torch.Tensor,
+        tap: int,
+        maps: int,
+        path: Path,
+) -> None:
+    """Figure 4 of the paper: images, and beside each the strongest feature maps that several networks have of it.
+
+    Args:
+        encoders: For each network's name its encoder.
+        images: N x 3 x H x W uint8.
+        tap: Which entry of ``feature_info`` is drawn.
+        maps: How many of each network's maps: those whose mean over all images is largest, the same for each image.
+        path: The picture, a PNG.
+    """
+    columns: list[tuple[str, list[np.ndarray]]] = [('image', list(images.permute(0, 2, 3, 1).numpy()))]
+    for name, encoder in encoders.items():
+        cfg = encoder.pretrained_cfg
+        features = encoder.eval().forward_intermediates(
+            normalize(images, cfg['mean'], cfg['std']), [tap], stop_early=True, intermediates_only=True)[0]
+        assert isinstance(features, torch.Tensor)
+        for channel in features.mean((0, 2, 3)).topk(maps).indices.tolist():
+            columns.append((f'{name} {channel}', list(features[:, channel].numpy())))
+    figure = Figure(figsize=(1.6 * len(columns), 1.7 * len(images)), layout='constrained')
+    grid = figure.subplots(len(images), len(columns), squeeze=False)
+    for i, (title, pictures) in enumerate(columns):
+        grid[0][i].set_title(title, fontsize=9)
+        for axes, picture in zip(grid[:, i], pictures, strict=True):
+            axes.imshow(picture, cmap='magma')
+            axes.axis('off')
+    save_figure(figure, path)

@@ -1,0 +1,283 @@
+"""From a name, a folder or a repository to a network: auto-encoders, segmenters and encoders."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import timm
+import torch
+
+from .checkpoints.finding import find, means_a_folder, names, open_elsewhere, split_name, there_are
+from .checkpoints.folder import DECODER, ENCODER, Checkpoint, CheckpointError, misfit, open_folder, shapes
+from .models.autoencoder import Scae
+from .models.decoder import ScaeDecoder
+from .models.scae import ARCHITECTURES, ScaeEncoder
+from .models.segmenter import ScaeSegmenter
+
+OWN_WEIGHTS = "weights of your own: weights='FOLDER' or 'hf-hub:USER/REPOSITORY'"
+UNTRAINED = 'for one still to be trained: pretrained=False'
+
+
+def create_autoencoder(
+        name: str,
+        pretrained: bool = False,
+        *,
+        shortcuts: bool | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        in_chans: int = 3,
+        cache_dir: str | None = None,
+        **kwargs: Any,
+) -> Scae:
+    """Create an auto-encoder, by architecture or by checkpoint.
+
+    Args:
+        name: ``'scae_vgg16'`` or, with a tag, ``'scae_vgg16.dae_photos'``. Without a tag, ``pretrained`` takes the
+            architecture's default auto-encoder.
+        pretrained: Load the weights of both halves.
+        shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
+        weights: A tag, or the path of a checkpoint's folder, or a repository, ``'hf-hub:USER/REPOSITORY'``; implies
+            ``pretrained``.
+        in_chans: Channels of the image. Weights made for three are adapted to any other number.
+        cache_dir: The Hub's cache, where it is not the usual one.
+        kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
+        ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
+        TypeError: There is no such argument; an auto-encoder has no classes.
+    """
+    kwargs = given(kwargs)
+    check_arguments(kwargs)
+    architecture = known_architecture(name)
+    checkpoint = None
+    if pretrained or weights:
+        checkpoint = find(name, weights, 'autoencoder', cache_dir, f'{OWN_WEIGHTS}; {UNTRAINED}')
+    else:
+        check_tag(name)
+    shortcuts = agreed_shortcuts(checkpoint, shortcuts)
+    encoder, decoder = create_halves(architecture, checkpoint, shortcuts, in_chans=in_chans, **kwargs)
+    if checkpoint is not None:
+        decoder.load_state_dict(adapt_image_channels(decoder_tensors(checkpoint, **kwargs), in_chans))
+    return Scae(encoder, decoder)
+
+
+def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are not None, which means, as to timm, that they are not given."""
+    return {key: value for key, value in kwargs.items() if value is not None}
+
+
+def check_arguments(kwargs: Mapping[str, Any]) -> None:
+    """Refuse what no network of two halves can be made with."""
+    unknown = sorted(kwargs.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
+    if unknown:
+        raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
+                        'norm_layer, device and dtype')
+
+
+def known_architecture(name: str) -> str:
+    """The architecture of a name with or without a tag; a ValueError where there is none of that name."""
+    architecture, _ = split_name(name)
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
+    return architecture
+
+
+def check_tag(name: str) -> None:
+    """Refuse the name of a network that is not trained yet where, as in timm, it has a tag that there is not."""
+    if split_name(name)[1] not in ('', 'untrained') and name not in names():
+        raise CheckpointError(f'{name}: no such checkpoint; {there_are(split_name(name)[0])}; for one still to be '
+                              'trained: leave out the tag')
+
+
+def agreed_shortcuts(checkpoint: Checkpoint | None, wanted: bool | None) -> bool:
+    """Whether to add the shortcuts: as the checkpoint was trained, else, also where it has no decoder, as wanted, else
+    yes."""
+    if checkpoint is None or checkpoint.config.get('decoder') is None:
+        return wanted in (None, True)
+    trained_with = checkpoint.config['decoder']['shortcuts']
+    if wanted not in (None, trained_with):
+        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}, not shortcuts={wanted}')
+    return trained_with
+
+
+def create_halves(
+        architecture: str,
+        checkpoint: Checkpoint | None,
+        shortcuts: bool,
+        num_classes: int | None = None,
+        in_chans: int = 3,
+        **kwargs: Any,
+) -> tuple[ScaeEncoder, ScaeDecoder]:
+    """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it."""
+    kwargs = _layers(checkpoint) | kwargs
+    decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
+    return create_encoder(architecture, checkpoint, num_classes=0, in_chans=in_chans, **kwargs), decoder
+
+
+def _layers(checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """The activation and norm that a checkpoint was made with, where they are not the usual ones."""
+    args = checkpoint.model_args if checkpoint else {}
+    return {key: args[key] for key in ('act_layer', 'norm_layer') if key in args}
+
+
+def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: Any) -> ScaeEncoder:
+    """timm's model, with the weights of exactly this checkpoint, whatever the environment says, if one is given;
+    else with timm's configuration of the untrained network, not that of the architecture's default checkpoint."""
+    source: dict[str, Any] = {'pretrained_cfg': 'untrained'}
+    if checkpoint is not None:
+        kwargs = checkpoint.model_args | given(kwargs)
+        source = dict(
+            pretrained=True,
+            pretrained_cfg=checkpoint.pretrained_cfg,
+            pretrained_cfg_overlay={'state_dict': checkpoint.tensors(ENCODER)},
+        )
+    encoder = cast(ScaeEncoder, timm.create_model(architecture, **source, **kwargs))
+    encoder.pretrained_cfg.pop('state_dict', None)
+    return encoder
+
+
+def decoder_tensors(checkpoint: Checkpoint, **kwargs: Any) -> dict[str, torch.Tensor]:
+    """The decoder's weights as they are stored, checked to be those of the decoder that the configuration describes."""
+    described = checkpoint.config['decoder']
+    decoder = ScaeDecoder(
+        ARCHITECTURES[checkpoint.architecture], checkpoint.in_chans, described['num_classes'], described['shortcuts'],
+        **{**_layers(checkpoint), **kwargs, 'device': 'meta'})
+    tensors = checkpoint.tensors(DECODER)
+    fault = misfit(shapes(tensors), shapes(decoder.state_dict()))
+    if fault:
+        raise checkpoint.error(DECODER, fault)
+    return tensors
+
+
+def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dict[str, torch.Tensor]:
+    """A decoder's weights for images of another number of channels, as timm adapts the encoder's first layer:
+    one channel is the mean of the three, more are the three repeated."""
+    weight, bias = decoder['head.weight'], decoder['head.bias']
+    channels = weight.shape[1]
+    if in_chans == channels:
+        return decoder
+    if in_chans == 1:
+        weight, bias = weight.mean(1, keepdim=True), bias.mean(0, keepdim=True)
+    else:
+        index = torch.arange(in_chans) % channels
+        weight, bias = weight[:, index], bias[index]
+    return {**decoder, 'head.weight': weight, 'head.bias': bias}
+
+
+
+Init = Literal['autoencoder', 'encoder', 'random']
+
+
+def create_segmenter(
+        name: str,
+        num_classes: int | None = None,
+        init: Init = 'autoencoder',
+        pretrained: bool = False,
+        *,
+        shortcuts: bool | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        in_chans: int = 3,
+        cache_dir: str | None = None,
+        **kwargs: Any,
+) -> ScaeSegmenter:
+    """Create a segmenter, to be trained from an auto-encoder's weights or trained already.
+
+    Args:
+        name: An architecture or a checkpoint, ``'scae_vgg16'`` or ``'scae_vgg16.dae_photos'``.
+        num_classes: Number of classes. Needed but for ``pretrained``, where another number than the checkpoint's
+            starts the last layer anew.
+        init: What a segmenter that is still to be trained starts from (paper, Figure 3): both halves of an
+            auto-encoder, its encoder alone or that of a classifier, or N(0, 0.01) everywhere.
+        pretrained: Load a trained segmenter; ``init`` then has no effect.
+        shortcuts: Whether to add the shortcuts. None: as the checkpoint was trained, with them where there is none.
+        weights: A tag, the path of a checkpoint's folder, or a repository, ``'hf-hub:USER/REPOSITORY'``, of the kind
+            that ``init`` and ``pretrained`` ask for. Without it, and without a tag in ``name``, the architecture's
+            default segmenter or auto-encoder.
+        in_chans: Channels of the image. Weights made for three are adapted to any other number.
+        cache_dir: The Hub's cache, where it is not the usual one.
+        kwargs: ``act_layer``, ``norm_layer``, ``device`` and ``dtype``, as for the encoder.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged, or do not belong to the architecture.
+        ValueError: The architecture or ``init`` is unknown, ``num_classes`` is missing or not positive, ``shortcuts``
+            contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
+        TypeError: There is no such argument.
+    """
+    kwargs = given(kwargs)
+    check_arguments(kwargs)
+    if init not in ('autoencoder', 'encoder', 'random'):
+        raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
+    if num_classes is None and not pretrained:
+        raise ValueError(
+            'num_classes is needed for a segmenter that is not trained yet; pretrained=True loads a trained one')
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f'num_classes must be at least 1, not {num_classes}')
+    if weights and init == 'random' and not pretrained:
+        raise ValueError("init='random' takes no weights; leave one of the two out")
+    architecture = known_architecture(name)
+    checkpoint = None
+    if pretrained or init != 'random':
+        any_encoder = init == 'encoder' and (weights or name != architecture)
+        kind = 'segmenter' if pretrained else None if any_encoder else 'autoencoder'
+        without = f"{UNTRAINED}, num_classes=N and init='random'" if pretrained else "without any: init='random'"
+        checkpoint = find(name, weights, kind, cache_dir, f'{OWN_WEIGHTS}; {without}')
+        num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
+    else:
+        check_tag(name)
+    shortcuts = agreed_shortcuts(checkpoint, shortcuts)
+    encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)
+    if not (pretrained and checkpoint and checkpoint.config['decoder']['num_classes'] == num_classes):
+        encoder.pretrained_cfg = {key: value for key, value in encoder.pretrained_cfg.items() if key != 'label_names'}
+    if checkpoint is not None and (pretrained or init == 'autoencoder'):
+        tensors = decoder_tensors(checkpoint, **kwargs)
+        if checkpoint.config['decoder']['num_classes'] != num_classes:
+            tensors |= {f'head.{key}': value for key, value in decoder.head.state_dict().items()}
+        decoder.load_state_dict(tensors)
+    return ScaeSegmenter(encoder, decoder)
+
+
+
+
+def find_checkpoint(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:
+    """The checkpoint that a name, an architecture, a checkpoint's folder, a run's folder, or ``hf-hub:USER/REPOSITORY``
+    means.
+
+    Args:
+        model: That.
+        kind: 'autoencoder', 'classifier' or 'segmenter', where it matters.
+        option: The option of the command line that it was given with, for messages.
+        way_out: What can be done besides where there is none, likewise.
+
+    Raises:
+        CheckpointError: There is none, or more than one, or it is not of the kind asked for.
+    """
+    try:
+        return _found(model, kind, way_out)
+    except CheckpointError as error:
+        raise CheckpointError(f'{option} {error}'.strip()) from None
+
+
+def _found(model: str, kind: str | None, way_out: str) -> Checkpoint:
+    is_name = split_name(model)[0] in ARCHITECTURES
+    checkpoint = None
+    if Path(os.path.expanduser(model)).is_dir() or ':' in model:
+        checkpoint = open_elsewhere(model) or (None if is_name else open_folder(model))
+    if checkpoint is not None:
+        if checkpoint.architecture not in ARCHITECTURES:
+            raise CheckpointError(
+                f'{model}: is for {checkpoint.architecture or "no architecture"}, not one of this zoo')
+        checkpoint.require(kind)
+        return checkpoint
+    if not is_name:
+        raise CheckpointError(f'{model}: is neither a folder nor a model; `scae list` shows what there is')
+    return find(model, kind=kind, way_out='; '.join(filter(None, (
+        'give the folder of one that you trained, or hf-hub:USER/REPOSITORY', way_out,
+        '`scae list` shows what there is'))))
+
+
+def find_start(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:
+    """What training starts from or is probed: as ``find_checkpoint``, but an architecture's name alone means its
+    auto-encoder, not its default, which may be a classifier that has seen labels."""
+    alone = model in ARCHITECTURES and not means_a_folder(model)
+    return find_checkpoint(model, kind or ('autoencoder' if alone else None), option, way_out)

@@ -1,0 +1,184 @@
+"""Checkpoints in a repository of the Hugging Face Hub, served by a real server of its protocol."""
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import timm
+import torch
+
+from scae_zoo import CheckpointError, create_autoencoder
+
+from ..support.checkpoint_folders import ARCHITECTURE, write_autoencoder
+from ..support.processes import Process, code
+
+REVISION = '0123456789' * 4
+LOAD = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')"
+
+# it is imported, and has read them, before the process is forked
+READ_VARIABLES = 'import importlib, huggingface_hub.constants; importlib.reload(huggingface_hub.constants)\n'
+
+
+@contextmanager
+def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
+    """Serves a folder as the repository me/mine, and breaks the connection in the middle of one file; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            path = folder / self.path.partition('/resolve/')[2].partition('/')[2]
+            if self.path.startswith('/me/mine/resolve/') and path.is_file():
+                self.answer(path.read_bytes(), path.name)
+            else:
+                self.send_response(404)
+                fault = 'EntryNotFound' if self.path.startswith('/me/mine/') else 'RepoNotFound'
+                self.send_header('X-Error-Code', fault)
+                self.send_header('Content-Length', '0')
+                self.end_headers()
+
+        def answer(self, body: bytes, name: str) -> None:
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(body)))
+            self.send_header('ETag', f'"{hashlib.sha256(body).hexdigest()}"')
+            self.send_header('X-Repo-Commit', REVISION)
+            self.end_headers()
+            if self.command == 'GET':
+                self.wfile.write(body[:len(body) // 2] if name == cut_off else body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def python(
+        text: str, home: Path, address: str, *args: str, offline: bool = False) -> 'subprocess.CompletedProcess[str]':
+    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'NO_PROXY': '127.0.0.1',
+           'HF_HUB_OFFLINE': str(int(offline)), 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
+    return Process(home.with_suffix('.log'), code, READ_VARIABLES + text, *args, **own).wait()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    write_autoencoder(tmp_path / 'repository', act_layer='silu')
+    (tmp_path / 'repository' / 'earlier').mkdir()
+    shutil.copy(tmp_path / 'repository' / 'model.safetensors', tmp_path / 'repository' / 'earlier')
+    return tmp_path / 'repository'
+
+
+def test_both_halves(repository: Path, tmp_path: Path) -> None:
+    """Also once more without the server; and on the command line."""
+    text = f"""
+import torch
+from scae_zoo import create_autoencoder
+model = create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')
+torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
+"""
+    with hub(repository) as address:
+        result = python(text, tmp_path / 'home', address)
+        assert result.returncode == 0, result.stderr
+        info = python("import sys; from scae_zoo.cli import main; sys.exit(main(['info', 'hf-hub:me/mine@main']))",
+                      tmp_path / 'home', address)
+        assert info.returncode == 0, info.stderr
+    loaded = torch.load(tmp_path / 'loaded.pt', weights_only=True)
+    expected = create_autoencoder(ARCHITECTURE, weights=repository).state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[key], expected[key]) for key in expected)
+    again = python(text, tmp_path / 'home', address)
+    assert again.returncode == 0, again.stderr
+    none = python(text, tmp_path / 'empty', address, offline=True)
+    assert none.returncode == 1
+    assert 'CheckpointError: me/mine: model.safetensors could not be downloaded' in none.stderr.splitlines()[-1]
+
+
+def test_the_encoder_alone(repository: Path, tmp_path: Path) -> None:
+    """As timm has it, with the activation that its network was made with; nothing else is downloaded."""
+    text = f"""
+import timm, scae_zoo, torch
+for model in (
+        timm.create_model('hf-hub:me/mine', pretrained=True),
+        timm.create_model({ARCHITECTURE!r}, pretrained=True, pretrained_cfg_overlay={{'hf_hub_id': 'me/mine'}})):
+    assert isinstance(model.blocks[0].bn.act, torch.nn.SiLU)
+    assert model.num_classes == 0
+"""
+    with hub(repository) as address:
+        result = python(text, tmp_path / 'home', address)
+        assert result.returncode == 0, result.stderr
+    again = python(text, tmp_path / 'home', address)
+    assert again.returncode == 0, again.stderr
+    downloaded = {path.name for path in (tmp_path / 'home').rglob('snapshots/*/*')}
+    assert {'model.safetensors', 'config.json', 'manifest.json'} <= downloaded
+    assert not downloaded & {'decoder.safetensors', 'earlier', 'README.md'}
+    both = python(LOAD, tmp_path / 'home', address, offline=True)
+    assert 'me/mine: decoder.safetensors could not be downloaded' in both.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize('files', [['config.json', 'model.safetensors'], ['model.safetensors']])
+def test_repositories_that_others_wrote(files: list[str], tmp_path: Path) -> None:
+    """As timm pushes them, or the weights alone; also from a cache that timm has filled, without a network."""
+    repository = tmp_path / 'repository'
+    model = timm.create_model(ARCHITECTURE, num_classes=5)
+    timm.models._hub.save_for_hf(model, repository, safe_serialization=True)
+    for path in repository.iterdir():
+        if path.name not in files:
+            path.unlink()
+    (repository / 'README.md').write_text('# mine')
+    text = f"""
+import sys, huggingface_hub, timm, scae_zoo
+for file in sys.argv[1:]:
+    huggingface_hub.hf_hub_download('me/mine', file)
+overlay = {{'hf_hub_id': 'me/mine', 'num_classes': 5}}
+for name, given in (('hf-hub:me/mine', {{}}), ({ARCHITECTURE!r}, {{'pretrained_cfg_overlay': overlay}})):
+    if name == {ARCHITECTURE!r} or {len(files)} == 2:
+        assert timm.create_model(name, pretrained=True, **given).num_classes == 5
+        assert timm.create_model(name, pretrained=True, num_classes=3, in_chans=1, **given).num_classes == 3
+"""
+    with hub(repository) as address:
+        first = python(text, tmp_path / 'home', address)
+        assert first.returncode == 0, first.stderr
+        filled = python(text.split('overlay =')[0], tmp_path / 'filled', address, *files)
+        assert filled.returncode == 0, filled.stderr
+    offline = python(text, tmp_path / 'filled', address)
+    assert offline.returncode == 0, offline.stderr
+
+
+def test_a_repository_that_is_not_there(repository: Path, tmp_path: Path) -> None:
+    overlay = {'hf_hub_id': 'me/mien'}
+    for call in (f"scae_zoo.create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mien')",
+                 f'timm.create_model({ARCHITECTURE!r}, pretrained=True, pretrained_cfg_overlay={overlay})'):
+        with hub(repository) as address:
+            result = python(f'import scae_zoo, timm; {call}', tmp_path / 'home', address)
+        fault = result.stderr.splitlines()[-1]
+        assert 'CheckpointError: me/mien: model.safetensors could not be downloaded' in fault
+        assert 'check the name' in fault
+    for weights in ('hf-hub:', 'local-dir:'):
+        with pytest.raises(CheckpointError, match='names nothing'):
+            create_autoencoder(ARCHITECTURE, weights=weights)
+
+
+def test_connection_that_is_cut(repository: Path, tmp_path: Path) -> None:
+    """One line; and the same call loads it when the network is back."""
+    with hub(repository, cut_off='decoder.safetensors') as address:
+        result = python(LOAD, tmp_path / 'home', address)
+    assert result.returncode == 1
+    assert 'CheckpointError: me/mine: decoder.safetensors could not be downloaded' in result.stderr.splitlines()[-1]
+    with hub(repository) as address:
+        result = python(LOAD, tmp_path / 'home', address)
+    assert result.returncode == 0, result.stderr
+
+
+def test_timms_own_words_for_a_folder(repository: Path) -> None:
+    model = create_autoencoder(ARCHITECTURE, weights=f'local-dir:{repository}').state_dict()
+    expected = create_autoencoder(ARCHITECTURE, weights=repository).state_dict()
+    assert all(torch.equal(model[key], expected[key]) for key in expected)

@@ -12,11 +12,12 @@ from timm.task import TrainingTask
 from timm.utils import unwrap_model
 from tqdm import tqdm
 
+from ..errors import TrainingError
 from .batches import BaseBatches, seed_of
 from .distributed import World, synchronise_batch_norm
-from .muon import muon_for
+from .muon import FITTED
 from .precision import autocast
-from .run_folder import RunFolder, TrainingError
+from .run_folder import RunFolder
 from .settings import Optimization
 from .tasks import counted
 
@@ -92,7 +93,8 @@ class _Loop:
             synchronise_batch_norm(model, world.device)
         fused: dict[str, Any] = {'fused': True} if settings.opt in FUSED else {}
         self.optimizer = create_optimizer_v2(
-            model, settings.opt, settings.lr, settings.weight_decay, layer_decay=layer_decay, **fused)
+            model, FITTED.get(settings.opt, settings.opt), settings.lr, settings.weight_decay, layer_decay=layer_decay,
+            **fused)
         epochs, steps = settings.epochs, len(batches)
         self.scheduler, _ = create_scheduler_v2(
             self.optimizer, settings.sched, epochs, warmup_epochs=settings.warmup * epochs,
@@ -170,8 +172,7 @@ class _Loop:
             self.loss += self.world.mean(loss.detach())
         if self.settings.clip_grad is not None:
             torch.nn.utils.clip_grad_norm_(self.task.get_clip_parameters(), self.settings.clip_grad)
-        with muon_for(self.world.device):
-            self.optimizer.step()
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.bad_step = torch.where((self.bad_step < 0) & ~self.loss.isfinite(), self.step, self.bad_step)

@@ -1,64 +1,162 @@
-"""timm's Muon, fitted to the device. timm has no options for this: its functions are replaced during a step."""
+"""timm's Muon and AdaMuon, fitted to the device; timm knows them as ``scaemuon`` and so on."""
 
-import functools
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import timm.optim.muon as timm_muon
 import torch
+from timm.optim._optim_factory import OptimInfo, default_registry  # where timm registers its own
 
 from .precision import precision
 
+# what stands in for timm's, by their names, of which timm allows no underscore; and the options that make them
+FITTED = {'muon': 'scaemuon', 'nmuon': 'scaenmuon', 'adamuon': 'scaeadamuon', 'nadamuon': 'scaenadamuon'}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    'muon': {}, 'nmuon': {'nesterov': True}, 'adamuon': {'algo': 'adamuon'},
+    'nadamuon': {'algo': 'adamuon', 'nesterov': True}}
 
-@contextmanager
-def muon_for(device: torch.device) -> Iterator[None]:
-    """Around a step of any optimiser. On a CPU Muon's orthogonalisation is done in the precision that it is fast in
-    (timm's is bfloat16); elsewhere for all matrices of a shape together, since one alone keeps no GPU busy."""
-    originals = timm_muon.muon, timm_muon.zeropower_via_newtonschulz
+
+class FittedMuon(timm_muon.Muon):
+    """timm's Muon, with its options, state and steps. On a CPU the orthogonalisation is done in the precision that it
+    is fast in (timm's is bfloat16); elsewhere Muon's for all matrices of a shape together, since one alone keeps no GPU
+    busy. What is no matrix is left to timm, whose AdamW takes it; and so are AdaMuon elsewhere, and convolutions that
+    are to be more than one matrix."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        stepped = []
+        for group in self.param_groups:
+            params = [p for p in group['params'] if p.grad is not None and self._is_matrix(p, group)]
+            step = step_for(params[0].device, group) if params else None
+            if step is not None:
+                grads = [p.grad for p in params]
+                step(params, grads, [self._state(p, group) for p in params], group)
+                stepped += list(zip(params, grads, strict=True))
+        try:
+            for param, _ in stepped:  # timm passes over what has no gradient
+                param.grad = None
+            super().step()
+        finally:
+            for param, grad in stepped:
+                param.grad = grad
+        return loss
+
+    def _is_matrix(self, param: torch.Tensor, group: dict[str, Any]) -> bool:
+        """Whether Muon's step is for it, as timm decides, who keeps that in the state."""
+        state = self.state[param]
+        if 'use_muon' not in state:
+            suitable = group.get('use_muon', timm_muon._is_suitable_for_muon(param))
+            state['use_muon'] = suitable and not group.get('use_fallback', False)
+        return state['use_muon']
+
+    def _state(self, param: torch.Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """A matrix's state, which begins as timm begins it."""
+        state = self.state[param]
+        if 'momentum_buffer' not in state:
+            state['momentum_buffer'] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        if group['algo'] == 'adamuon' and 'step' not in state:
+            state['step'] = timm_muon._init_step(param, group['capturable'])
+            state['exp_avg_sq'] = torch.zeros_like(param, memory_format=torch.preserve_format)
+        return state
+
+
+Step = Callable[[list[torch.Tensor], list[torch.Tensor], list[dict[str, Any]], dict[str, Any]], None]
+
+
+def step_for(device: torch.device, group: dict[str, Any]) -> Step | None:
+    """What takes the step of a group's matrices on a device; None where that is left to timm."""
+    if group['conv_mode'] != 'flatten':
+        return None
     if device.type == 'cpu':
-        timm_muon.zeropower_via_newtonschulz = functools.partial(originals[1], dtype=precision(device))
-    else:
-        timm_muon.muon = _step_by_shapes
-    try:
-        yield
-    finally:
-        timm_muon.muon, timm_muon.zeropower_via_newtonschulz = originals
+        return _step_each
+    return _step_by_shapes if group['algo'] == 'muon' else None
+
+
+def _orthogonal(matrices: torch.Tensor, group: dict[str, Any], dtype: torch.dtype) -> torch.Tensor:
+    """M x N or B x M x N: the nearest orthogonal matrices."""
+    coefficients = timm_muon.resolve_ns_coefficients(group['ns_coefficients'], timm_muon._COEFFICIENTS)
+    return timm_muon.zeropower_via_newtonschulz(
+        matrices, group['ns_steps'], coefficients, eps=group['eps'], safety_factor=group['safety_factor'],
+        dtype=dtype, scale_eps=group['scale_eps'])
+
+
+def _rate(shape: torch.Size, group: dict[str, Any]) -> float:
+    """The learning rate of a matrix of this shape."""
+    adjust = group['adjust_lr_fn']
+    return group['lr'] * (timm_muon.get_lr_scale(shape, adjust) if adjust else 1.)
+
+
+def _step_each(
+        params: list[torch.Tensor],
+        grads: list[torch.Tensor],
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
+) -> None:
+    """Each matrix by itself; a convolution is a matrix of a row an index of its weight's first dimension."""
+    dtype = precision(params[0].device)
+    for param, grad, state in zip(params, grads, states, strict=True):
+        momentum = state['momentum_buffer']
+        param.mul_(1 - group['lr'] * group['weight_decay'])
+        momentum.lerp_(grad, 1 - group['momentum'])
+        update = grad.lerp(momentum, group['momentum']) if group['nesterov'] else momentum.clone()
+        matrix = _orthogonal(update.reshape(len(update), -1), group, dtype)
+        step = matrix.reshape(update.shape)
+        if group['algo'] == 'muon':
+            param.add_(step, alpha=-_rate(matrix.shape, group))
+        else:
+            step, scale = _adapted(step, matrix.shape, state, group)
+            param.add_(step, alpha=-group['lr'] * scale)
+
+
+def _adapted(
+        step: torch.Tensor,
+        shape: torch.Size,
+        state: dict[str, Any],
+        group: dict[str, Any],
+) -> tuple[torch.Tensor, float]:
+    """AdaMuon's step of an orthogonal one (https://arxiv.org/abs/2507.11005), as timm takes it, and what scales it."""
+    state['step'].add_(1)
+    scale, by_norm = 1., False
+    if group['adjust_lr_fn']:
+        scale, by_norm = timm_muon.get_adamuon_lr_scale(shape, group['adjust_lr_fn'])
+    beta, squares = group['betas'][1], state['exp_avg_sq']
+    squares.mul_(beta).addcmul_(step, step, value=1. - beta)
+    if by_norm:
+        adapted = step / squares.sqrt().add_(group['eps'])
+        return adapted / adapted.norm().add_(group['eps']), scale
+    return step / (squares / (1. - beta ** state['step'].item())).sqrt().add_(group['eps']), scale
 
 
 def _step_by_shapes(
         params: list[torch.Tensor],
         grads: list[torch.Tensor],
-        momentum_bufs: list[torch.Tensor],
-        *,
-        lr: float,
-        weight_decay: float,
-        momentum: float,
-        nesterov: bool,
-        ns_steps: int,
-        ns_coefficients: Any,
-        adjust_lr_fn: str | None,
-        eps: float,
-        safety_factor: float,
-        scale_eps: bool,
-        **_: Any,
+        states: list[dict[str, Any]],
+        group: dict[str, Any],
 ) -> None:
-    """What timm's ``muon`` does, with its arguments; convolutions are matrices of a row an index of their
-    weight's first dimension."""
-    coefficients = timm_muon.resolve_ns_coefficients(ns_coefficients, timm_muon._COEFFICIENTS)
-    torch._foreach_mul_(params, 1 - lr * weight_decay)
-    torch._foreach_lerp_(momentum_bufs, grads, 1 - momentum)
-    updates = torch._foreach_lerp(grads, momentum_bufs, momentum) if nesterov else momentum_bufs
+    """All matrices of a shape together."""
+    momenta = [state['momentum_buffer'] for state in states]
+    torch._foreach_mul_(params, 1 - group['lr'] * group['weight_decay'])
+    torch._foreach_lerp_(momenta, grads, 1 - group['momentum'])
+    updates = torch._foreach_lerp(grads, momenta, group['momentum']) if group['nesterov'] else momenta
     of_shape = defaultdict(list)
     for i, param in enumerate(params):
         of_shape[param.shape].append(i)
     for shape, indices in of_shape.items():
         # columns in the order of channels_last memory, which saves a copy; the result does not depend on their order
         matrices = torch.stack([updates[i].movedim(1, -1).flatten(1) for i in indices])
-        steps = timm_muon.zeropower_via_newtonschulz(
-            matrices, ns_steps, coefficients, eps=eps, safety_factor=safety_factor, scale_eps=scale_eps).float()
-        scale = timm_muon.get_lr_scale(matrices.shape[1:], adjust_lr_fn) if adjust_lr_fn else 1.
+        steps = _orthogonal(matrices, group, torch.bfloat16).float()
         torch._foreach_add_(
             [params[i] for i in indices],
-            [step.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) for step in steps], alpha=-lr * scale)
+            [step.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) for step in steps],
+            alpha=-_rate(matrices.shape[1:], group))
+
+
+for _name, _ours in FITTED.items():
+    default_registry.register(OptimInfo(
+        name=_ours, opt_class=FittedMuon, description=f"timm's {_name}, fitted to the device", has_momentum=True,
+        has_eps=True, has_betas=True, defaults=_OPTIONS[_name]))

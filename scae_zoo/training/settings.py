@@ -107,8 +107,10 @@ class Optimization(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # those left out need a library of their own or second derivatives, or have a state of more than tensors
-        known = [str(name) for name in list_optimizers(exclude_filters=['adahessian', 'bnb*', 'fused*', 'kron*'])]
+        # those left out need a library of their own or second derivatives, have a state of more than tensors, or are
+        # what stands in for one of timm's
+        known = [str(name) for name in list_optimizers(exclude_filters=[
+            'adahessian', 'bnb*', 'fused*', 'kron*', 'scae*'])]
         if self.opt not in known:
             raise ValueError(f'--opt must be one of {", ".join(known)}, not {self.opt!r}')
 

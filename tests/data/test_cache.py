@@ -22,7 +22,7 @@ from scae_zoo.data.sources import load_images
 from ..support.processes import Process, code
 
 LOAD = '''import sys
-from scae_zoo.training.sources import load_images
+from scae_zoo.data.sources import load_images
 print(load_images(sys.argv[1], size=48).images.sum())'''
 
 

@@ -42,6 +42,6 @@ def test_outputs(name: str) -> None:
         assert values == pytest.approx(GOLDEN[name][key], rel=1e-3, abs=1e-4)
 
 
-if __name__ == '__main__':  # python -m tests.test_golden: write the outputs of what is shipped now
+if __name__ == '__main__':  # python -m tests.models.test_golden: write the outputs of what is shipped now
     now = {name: outputs(name) for name in timm.list_pretrained('scae_*')}
     (Path(__file__).parent / 'golden.json').write_text(json.dumps(now, indent=1) + '\n')

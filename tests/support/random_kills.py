@@ -1,5 +1,5 @@
 """Kill training at random moments, let it go on, and compare its end with that of a run that was never killed:
-``python -m tests.random_kills --kills 20``."""
+``python -m tests.support.random_kills --kills 20``."""
 
 import argparse
 import hashlib

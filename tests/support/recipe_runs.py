@@ -10,7 +10,7 @@ from unittest import mock
 
 from filelock import FileLock
 
-from scae_zoo.models.scae import ARCHITECTURES
+from scae_zoo.models.architectures import ARCHITECTURES
 
 from .processes import ROOT, call, script
 

@@ -36,10 +36,11 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 def test_killed_while_writing_leaves_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = f"""
 import os, signal
-from scae_zoo import create_autoencoder, checkpoint_writing
+from scae_zoo import create_autoencoder
+from scae_zoo.training import writing
 model = create_autoencoder({ARCHITECTURE!r})
-checkpoint_writing.yaml.safe_dump = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
-checkpoint_writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decoder, recipe={{}}, metrics={{}}, card='')
+writing.yaml.safe_dump = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decoder, recipe={{}}, metrics={{}}, card='')
 """
     assert Process(tmp_path.with_suffix('.log'), code, text).wait().returncode == -9
     assert not (tmp_path / SHIPPED).exists()

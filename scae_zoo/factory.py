@@ -8,14 +8,17 @@ from typing import Any, Literal, cast
 import timm
 import torch
 
-from .checkpoints.finding import find, means_a_folder, names, open_elsewhere, split_name, there_are
-from .checkpoints.folder import DECODER, ENCODER, Checkpoint, CheckpointError, misfit, open_folder, shapes
+from .checkpoints.finding import find, means_a_folder, open_elsewhere, resolve, split_name
+from .checkpoints.folder import DECODER, ENCODER, Checkpoint, misfit, open_folder, shapes
+from .errors import CheckpointError
+from .models.architectures import ARCHITECTURES
 from .models.autoencoder import Scae
 from .models.decoder import ScaeDecoder
-from .models.scae import ARCHITECTURES, ScaeEncoder
+from .models.scae import ScaeEncoder
 from .models.segmenter import ScaeSegmenter
 
 OWN_WEIGHTS = "weights of your own: weights='FOLDER' or 'hf-hub:USER/REPOSITORY'"
+Init = Literal['autoencoder', 'encoder', 'random']  # what a segmenter starts from
 UNTRAINED = 'for one still to be trained: pretrained=False'
 
 
@@ -47,75 +50,60 @@ def create_autoencoder(
         ValueError: The architecture is unknown, or ``shortcuts`` contradicts the checkpoint.
         TypeError: There is no such argument; an auto-encoder has no classes.
     """
-    kwargs = given(kwargs)
-    check_arguments(kwargs)
-    architecture = known_architecture(name)
-    checkpoint = None
-    if pretrained or weights:
-        checkpoint = find(name, weights, 'autoencoder', cache_dir, f'{OWN_WEIGHTS}; {UNTRAINED}')
-    else:
-        check_tag(name)
-    shortcuts = agreed_shortcuts(checkpoint, shortcuts)
-    encoder, decoder = create_halves(architecture, checkpoint, shortcuts, in_chans=in_chans, **kwargs)
+    layers = layer_arguments(kwargs)
+    architecture, checkpoint = resolve(
+        name, weights, 'autoencoder', ARCHITECTURES, needed=bool(pretrained or weights), cache_dir=cache_dir,
+        way_out=f'{OWN_WEIGHTS}; {UNTRAINED}')
+    encoder, decoder = build(architecture, checkpoint, shortcuts, None, in_chans, layers)
     if checkpoint is not None:
-        decoder.load_state_dict(adapt_image_channels(decoder_tensors(checkpoint, **kwargs), in_chans))
+        load(decoder, checkpoint, layers)
     return Scae(encoder, decoder)
 
 
-def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are not None, which means, as to timm, that they are not given."""
-    return {key: value for key, value in kwargs.items() if value is not None}
+def layer_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What both halves are made with besides; None means, as to timm, that it is not given.
 
-
-def check_arguments(kwargs: Mapping[str, Any]) -> None:
-    """Refuse what no network of two halves can be made with."""
-    unknown = sorted(kwargs.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
+    Raises:
+        TypeError: There is no such argument.
+    """
+    layers = given(kwargs)
+    unknown = sorted(layers.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
     if unknown:
         raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
                         'norm_layer, device and dtype')
+    return layers
 
 
-def known_architecture(name: str) -> str:
-    """The architecture of a name with or without a tag; a ValueError where there is none of that name."""
-    architecture, _ = split_name(name)
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(ARCHITECTURES)}')
-    return architecture
+def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are not None."""
+    return {key: value for key, value in kwargs.items() if value is not None}
 
 
-def check_tag(name: str) -> None:
-    """Refuse the name of a network that is not trained yet where, as in timm, it has a tag that there is not."""
-    if split_name(name)[1] not in ('', 'untrained') and name not in names():
-        raise CheckpointError(f'{name}: no such checkpoint; {there_are(split_name(name)[0])}; for one still to be '
-                              'trained: leave out the tag')
-
-
-def agreed_shortcuts(checkpoint: Checkpoint | None, wanted: bool | None) -> bool:
-    """Whether to add the shortcuts: as the checkpoint was trained, else, also where it has no decoder, as wanted, else
-    yes."""
-    if checkpoint is None or checkpoint.config.get('decoder') is None:
-        return wanted in (None, True)
-    trained_with = checkpoint.config['decoder']['shortcuts']
-    if wanted not in (None, trained_with):
-        raise ValueError(f'{checkpoint.name} was trained with shortcuts={trained_with}, not shortcuts={wanted}')
-    return trained_with
-
-
-def create_halves(
+def build(
         architecture: str,
         checkpoint: Checkpoint | None,
-        shortcuts: bool,
-        num_classes: int | None = None,
-        in_chans: int = 3,
-        **kwargs: Any,
+        shortcuts: bool | None,
+        num_classes: int | None,
+        in_chans: int,
+        layers: Mapping[str, Any],
 ) -> tuple[ScaeEncoder, ScaeDecoder]:
-    """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it."""
-    kwargs = _layers(checkpoint) | kwargs
-    decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, shortcuts, **kwargs)
-    return create_encoder(architecture, checkpoint, num_classes=0, in_chans=in_chans, **kwargs), decoder
+    """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it. It
+    adds the shortcuts as the checkpoint was trained, else, also where that has no decoder, as wanted, else it does.
+
+    Raises:
+        ValueError: ``shortcuts`` contradicts the checkpoint.
+    """
+    described = checkpoint.config.get('decoder') if checkpoint else None
+    if checkpoint and described and shortcuts not in (None, described['shortcuts']):
+        raise ValueError(
+            f'{checkpoint.name} was trained with shortcuts={described["shortcuts"]}, not shortcuts={shortcuts}')
+    adds = described['shortcuts'] if described else shortcuts in (None, True)
+    layers = {**_layers_of(checkpoint), **layers}
+    decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, adds, **layers)
+    return create_encoder(architecture, checkpoint, num_classes=0, in_chans=in_chans, **layers), decoder
 
 
-def _layers(checkpoint: Checkpoint | None) -> dict[str, Any]:
+def _layers_of(checkpoint: Checkpoint | None) -> dict[str, Any]:
     """The activation and norm that a checkpoint was made with, where they are not the usual ones."""
     args = checkpoint.model_args if checkpoint else {}
     return {key: args[key] for key in ('act_layer', 'norm_layer') if key in args}
@@ -137,17 +125,26 @@ def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: A
     return encoder
 
 
-def decoder_tensors(checkpoint: Checkpoint, **kwargs: Any) -> dict[str, torch.Tensor]:
-    """The decoder's weights as they are stored, checked to be those of the decoder that the configuration describes."""
+def load(decoder: ScaeDecoder, checkpoint: Checkpoint, layers: Mapping[str, Any]) -> None:
+    """Give a decoder the checkpoint's weights, which must be those of the decoder that its configuration describes,
+    adapted to the image's channels; a last layer for another number of classes stays as it is.
+
+    Raises:
+        CheckpointError: The file is damaged, or holds another decoder.
+    """
     described = checkpoint.config['decoder']
-    decoder = ScaeDecoder(
+    expected = ScaeDecoder(
         ARCHITECTURES[checkpoint.architecture], checkpoint.in_chans, described['num_classes'], described['shortcuts'],
-        **{**_layers(checkpoint), **kwargs, 'device': 'meta'})
+        **{**_layers_of(checkpoint), **layers, 'device': 'meta'})
     tensors = checkpoint.tensors(DECODER)
-    fault = misfit(shapes(tensors), shapes(decoder.state_dict()))
+    fault = misfit(shapes(tensors), shapes(expected.state_dict()))
     if fault:
         raise checkpoint.error(DECODER, fault)
-    return tensors
+    if described['num_classes'] != decoder.num_classes:
+        tensors |= {f'head.{key}': value for key, value in decoder.head.state_dict().items()}
+    elif decoder.num_classes is None:
+        tensors = adapt_image_channels(tensors, shapes(decoder.state_dict())['head.weight'][1])
+    decoder.load_state_dict(tensors)
 
 
 def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dict[str, torch.Tensor]:
@@ -163,11 +160,6 @@ def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dic
         index = torch.arange(in_chans) % channels
         weight, bias = weight[:, index], bias[index]
     return {**decoder, 'head.weight': weight, 'head.bias': bias}
-
-
-
-Init = Literal['autoencoder', 'encoder', 'random']
-
 
 def create_segmenter(
         name: str,
@@ -204,8 +196,7 @@ def create_segmenter(
             contradicts the checkpoint, or ``weights`` are given where ``init='random'`` takes none.
         TypeError: There is no such argument.
     """
-    kwargs = given(kwargs)
-    check_arguments(kwargs)
+    layers = layer_arguments(kwargs)
     if init not in ('autoencoder', 'encoder', 'random'):
         raise ValueError(f"init must be 'autoencoder', 'encoder' or 'random', not {init!r}")
     if num_classes is None and not pretrained:
@@ -215,28 +206,18 @@ def create_segmenter(
         raise ValueError(f'num_classes must be at least 1, not {num_classes}')
     if weights and init == 'random' and not pretrained:
         raise ValueError("init='random' takes no weights; leave one of the two out")
-    architecture = known_architecture(name)
-    checkpoint = None
-    if pretrained or init != 'random':
-        any_encoder = init == 'encoder' and (weights or name != architecture)
-        kind = 'segmenter' if pretrained else None if any_encoder else 'autoencoder'
-        without = f"{UNTRAINED}, num_classes=N and init='random'" if pretrained else "without any: init='random'"
-        checkpoint = find(name, weights, kind, cache_dir, f'{OWN_WEIGHTS}; {without}')
-        num_classes = checkpoint.config['decoder']['num_classes'] if num_classes is None else num_classes
-    else:
-        check_tag(name)
-    shortcuts = agreed_shortcuts(checkpoint, shortcuts)
-    encoder, decoder = create_halves(architecture, checkpoint, shortcuts, num_classes, in_chans, **kwargs)
-    if not (pretrained and checkpoint and checkpoint.config['decoder']['num_classes'] == num_classes):
+    any_encoder = init == 'encoder' and (weights or '.' in name)
+    without = f"{UNTRAINED}, num_classes=N and init='random'" if pretrained else "without any: init='random'"
+    architecture, checkpoint = resolve(
+        name, weights, 'segmenter' if pretrained else None if any_encoder else 'autoencoder', ARCHITECTURES,
+        needed=pretrained or init != 'random', cache_dir=cache_dir, way_out=f'{OWN_WEIGHTS}; {without}')
+    learned = checkpoint.config['decoder']['num_classes'] if checkpoint and pretrained else None
+    encoder, decoder = build(architecture, checkpoint, shortcuts, num_classes or learned, in_chans, layers)
+    if decoder.num_classes != learned:  # these classes are not those whose names the configuration has
         encoder.pretrained_cfg = {key: value for key, value in encoder.pretrained_cfg.items() if key != 'label_names'}
     if checkpoint is not None and (pretrained or init == 'autoencoder'):
-        tensors = decoder_tensors(checkpoint, **kwargs)
-        if checkpoint.config['decoder']['num_classes'] != num_classes:
-            tensors |= {f'head.{key}': value for key, value in decoder.head.state_dict().items()}
-        decoder.load_state_dict(tensors)
+        load(decoder, checkpoint, layers)
     return ScaeSegmenter(encoder, decoder)
-
-
 
 
 def find_checkpoint(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:

@@ -8,8 +8,9 @@ from pathlib import Path
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import EntryNotFoundError
 
+from ..errors import CheckpointError
 from ..places import expand
-from .folder import DECODER, ENCODER, ENVIRONMENT, CheckpointError
+from .folder import DECODER, ENCODER, ENVIRONMENT
 
 ABOUT = ('config.json', 'manifest.json', 'metrics.json', 'recipe.yaml')
 

@@ -1,4 +1,4 @@
-"""Where checkpoints are found; ``checkpoint_folder`` reads one, ``checkpoint_writing`` writes them.
+"""Where checkpoints are found.
 
 A checkpoint is a folder named ``<architecture>.<tag>``. ``weights/manifest.json`` lists the zoo's own. They are looked
 for in ``$SCAE_ZOO_CHECKPOINTS`` (a folder of such folders), in the package, and on the Hub, in this order. Where no tag
@@ -11,23 +11,17 @@ timm knows the user's own tags too where ``$SCAE_ZOO_CHECKPOINTS`` is set before
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from timm.models import PretrainedCfg, get_pretrained_cfg
-from timm.models._builder import resolve_pretrained_cfg
-
-from .downloads import download, download_checkpoint
-from .folder import ENCODER, ENVIRONMENT, RUN, Checkpoint, CheckpointError, lists_files, open_folder
+from ..errors import CheckpointError
+from .folder import ENCODER, ENVIRONMENT, RUN, Checkpoint, lists_files, open_folder
 
 WEIGHTS = Path(__file__).parents[1] / 'weights'
 HUB_ORG = 'scae-zoo'
 HUB_REVISION = 'main'
 
-OF_IMAGES_AND_CLASSES = (  # in timm's configuration
-    'num_classes', 'label_names', 'label_descriptions', 'input_size', 'pool_size', 'min_input_size', 'crop_pct',
-    'crop_mode', 'interpolation', 'mean', 'std')
 KINDS = ('classifier', 'autoencoder', 'segmenter', 'damaged')  # in the order in which an architecture's are taken
 
 
@@ -42,7 +36,7 @@ def split_name(name: str) -> tuple[str, str]:
     return architecture, tag
 
 
-def _source(name: str) -> dict[str, str]:
+def source_of(name: str) -> dict[str, str]:
     """Where timm finds a checkpoint of the zoo: nothing, where it is neither here nor on the Hub."""
     if (WEIGHTS / name / ENCODER).is_file():
         return {'file': str(WEIGHTS / name / ENCODER)}
@@ -55,7 +49,7 @@ def names() -> list[str]:
     """Every checkpoint that can be loaded: the zoo's own and those in ``$SCAE_ZOO_CHECKPOINTS``."""
     folder = _own_folder()
     own = {path.parent.name for path in folder.glob(f'scae_*.*/{ENCODER}')} if folder else set()
-    return sorted(own | {name for name in _manifest() if _source(name)})
+    return sorted(own | {name for name in _manifest() if source_of(name)})
 
 
 def _own_folder() -> Path | None:
@@ -69,7 +63,7 @@ def fault_of_own_folder() -> str:
     return f'${ENVIRONMENT}: {given} is no folder that can be read' if given and _own_folder() is None else ''
 
 
-def _open_own(name: str) -> Checkpoint | None:
+def open_own(name: str) -> Checkpoint | None:
     folder = _own_folder()
     return open_folder(folder / name) if folder and os.path.isdir(folder / name) else None
 
@@ -80,17 +74,18 @@ def open_local(name: str) -> Checkpoint | None:
     Raises:
         CheckpointError: Its manifest is damaged, or of another checkpoint.
     """
-    own = _open_own(name)
+    own = open_own(name)
     if own is not None:
         return own
-    entry = _manifest().get(name)
-    return None if entry is None or 'hf_hub_id' in _source(name) else _listed(name, WEIGHTS / name, entry)
+    return None if name not in _manifest() or 'hf_hub_id' in source_of(name) else listed(name)
 
 
-def _listed(name: str, folder: Path, entry: Mapping[str, Any]) -> Checkpoint:
+def listed(name: str, folder: Path | None = None) -> Checkpoint:
+    """One of the zoo's own, as its manifest lists it, in the package or in another folder."""
+    entry = _manifest()[name]
     if not lists_files(entry.get('files')):
         raise CheckpointError(f'{WEIGHTS / "manifest.json"}: does not list the files of {name}; install scae_zoo again')
-    return Checkpoint(name, folder, entry['files'], entry.get('recipe', ''))
+    return Checkpoint(name, folder or WEIGHTS / name, entry['files'], entry.get('recipe', ''))
 
 
 def kind_of(name: str) -> str:
@@ -108,33 +103,12 @@ def kind_of(name: str) -> str:
         return 'damaged'
 
 
-def _by_priority() -> dict[str, str]:
+def by_priority() -> dict[str, str]:
     """Name and kind of every checkpoint, an architecture's default first."""
     manifest = _manifest()
     kinds = {name: kind_of(name) for name in names()}
     return dict(sorted(kinds.items(), key=lambda item: (
         item[0] not in manifest, not manifest.get(item[0], {}).get('default'), KINDS.index(item[1]), item[0])))
-
-
-def pretrained_cfgs(untrained: Mapping[str, Mapping[str, Any]]) -> dict[str, PretrainedCfg]:
-    """timm's configuration of every classifier and auto-encoder, an architecture's default first.
-
-    Args:
-        untrained: That of each architecture, for checkpoints that are not at hand: on the Hub, or damaged.
-    """
-    manifest, cfgs = _manifest(), {}
-    for name, kind in _by_priority().items():
-        if kind not in ('classifier', 'autoencoder'):
-            continue
-        own = None
-        try:
-            own = _open_own(name)
-            cfg = (own or _listed(name, WEIGHTS / name, manifest[name])).pretrained_cfg
-        except CheckpointError:  # loading it says what is wrong; importing this package must go on
-            cfg = PretrainedCfg(**untrained[split_name(name)[0]])
-        source = {'file': cfg.file} if own else _source(name)
-        cfgs[name] = dataclasses.replace(cfg, file=source.get('file'), hf_hub_id=source.get('hf_hub_id'))
-    return cfgs
 
 
 def means_a_folder(text: str) -> bool:
@@ -151,6 +125,8 @@ def open_elsewhere(text: str, cache_dir: str | None = None) -> Checkpoint | None
     if text in ('hf-hub:', 'local-dir:'):
         raise CheckpointError(f'{text}: names nothing; give local-dir:PATH, or hf-hub:USER/REPOSITORY')
     if text.startswith('hf-hub:'):
+        from .downloads import download_checkpoint  # slow to import, as all that is below
+
         place = text.removeprefix('hf-hub:')
         checkpoint = open_folder(download_checkpoint(place, cache_dir))
         name = place.partition('@')[0].rpartition('/')[2]  # for the folder's, which is the revision's digits
@@ -179,7 +155,45 @@ def find(
     Raises:
         CheckpointError: There is no such checkpoint, or it is of another architecture or kind.
     """
+    return _find(*split_name(name), weights_or_tag, kind, cache_dir, way_out)
+
+
+def resolve(
+        name: str,
+        weights: str | os.PathLike[str] | None,
+        kind: str | None,
+        architectures: Collection[str],
+        *,
+        needed: bool,
+        cache_dir: str | None,
+        way_out: str,
+) -> tuple[str, Checkpoint | None]:
+    """The architecture that a name means, and its checkpoint where one is needed; the arguments are those of ``find``.
+
+    Raises:
+        ValueError: There is no such architecture.
+        CheckpointError: There is no such checkpoint, also where none is needed but the name has a tag, as in timm; or
+            it is of another architecture or kind.
+    """
     architecture, tag = split_name(name)
+    if architecture not in architectures:
+        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(architectures)}')
+    if needed:
+        return architecture, _find(architecture, tag, weights, kind, cache_dir, way_out)
+    if tag not in ('', 'untrained') and name not in names():
+        raise CheckpointError(
+            f'{name}: no such checkpoint; {there_are(architecture)}; for one still to be trained: leave out the tag')
+    return architecture, None
+
+
+def _find(
+        architecture: str,
+        tag: str,
+        weights_or_tag: str | os.PathLike[str] | None,
+        kind: str | None,
+        cache_dir: str | None,
+        way_out: str,
+) -> Checkpoint:
     given = os.fspath(weights_or_tag or '')
     other, is_whole_name, _ = given.partition('.')
     elsewhere = open_folder(given) if isinstance(weights_or_tag, os.PathLike) else open_elsewhere(given, cache_dir)
@@ -194,7 +208,7 @@ def find(
 
 def _of(architecture: str, kind: str | None) -> list[str]:
     kinds = [kind] if kind else KINDS[:3]
-    return [name for name, its_kind in _by_priority().items()
+    return [name for name, its_kind in by_priority().items()
             if split_name(name)[0] == architecture and its_kind in kinds]
 
 
@@ -216,81 +230,12 @@ def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str 
     entry = _manifest().get(name)
     if entry is None:
         raise CheckpointError(f'{name}: no such checkpoint; {there_are(architecture, kind)}{way_out}')
-    return _listed(name, _download(name, entry, cache_dir), entry)
+    return listed(name, _download(name, entry, cache_dir))
 
 
 def _download(name: str, entry: Mapping[str, Any], cache_dir: str | None) -> Path:
+    from .downloads import download
+
     again = f'; or make it again with {entry.get("recipe", "its recipe")}'
     paths = [download(f'{HUB_ORG}/{name}', file, HUB_REVISION, cache_dir, again) for file in entry['files']]
     return paths[0].parent
-
-
-def verified_overlay(
-        architecture: str,
-        pretrained_cfg: Any,
-        overlay: Mapping[str, Any] | None,
-        cache_dir: str | None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """timm's ``pretrained_cfg_overlay`` with ``file`` set to the encoder's file, found and verified by this module; and
-    the arguments that its network was made with (``Checkpoint.model_args``).
-
-    timm itself would load a damaged file, fall back to a pickle, or raise without a message.
-    """
-    overlay = dict(overlay or {})
-    if isinstance(pretrained_cfg, dict) and pretrained_cfg.get('source') == 'local-dir':
-        open_folder(pretrained_cfg['file']).verify(architecture)
-    cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
-    if cfg.state_dict:
-        return overlay, {}
-    if cfg.url:
-        raise CheckpointError(f'{cfg.url}: weights are not read from a URL; download them, safetensors, and give file=')
-    name = f'{architecture}.{cfg.tag}' if cfg.tag else architecture
-    registered = _source(name)
-    checkpoint = None
-    hub_alone = bool(overlay.get('hf_hub_id')) and not overlay.get('file')  # what the caller asks for
-    if cfg.file and cfg.file != registered.get('file') and not hub_alone:
-        file, whose = Path(os.path.expanduser(cfg.file)), Path(cfg.file).stem
-    elif cfg.hf_hub_id and (cfg.source == 'hf-hub' or cfg.hf_hub_id != registered.get('hf_hub_id')):
-        whose, _, revision = cfg.hf_hub_id.partition('@')
-        if cfg.hf_hub_filename in (None, ENCODER):
-            file = download_checkpoint(cfg.hf_hub_id, cache_dir, with_decoder=False) / ENCODER
-        else:
-            file = download(whose, _only_safetensors(cfg.hf_hub_filename), revision or None, cache_dir)
-    else:
-        checkpoint = find(name, cache_dir=cache_dir, way_out=(
-            "weights of your own: timm.create_model('local-dir:FOLDER', pretrained=True); for one still to be trained: "
-            'pretrained=False'))
-    if checkpoint is None and _stands_alone(file):
-        _only_safetensors(str(file))
-        Checkpoint(whose, file.parent, {}).tensors(file.name)
-        return {**overlay, 'file': str(file), 'source': None}, {}
-    checkpoint = checkpoint or open_folder(file)
-    checkpoint.verify(architecture)
-    overlay = {**_news(name, cfg, checkpoint), **overlay, 'file': str(checkpoint.folder / ENCODER), 'source': None}
-    return overlay, checkpoint.model_args
-
-
-def _news(name: str, cfg: PretrainedCfg, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a checkpoint says of its classes and images where that is not what timm was told when this package was
-    imported, and where the caller has not asked for something else: another of the same name may be found now, or the
-    caller named its folder."""
-    try:
-        known, now = get_pretrained_cfg(name, allow_unregistered=False), checkpoint.pretrained_cfg
-    except RuntimeError:  # no tag of which timm was told: the caller gave a configuration of his own
-        return {}
-    return {
-        key: getattr(now, key) for key in OF_IMAGES_AND_CLASSES
-        if getattr(known, key) == getattr(cfg, key) != getattr(now, key)}
-
-
-def _stands_alone(path: Path) -> bool:
-    """Whether a path means a file of weights without a checkpoint's folder around it."""
-    return path.is_file() and (path.name != ENCODER or not (path.parent / 'config.json').is_file())
-
-
-def _only_safetensors(file: str) -> str:
-    if not file.endswith('.safetensors'):
-        raise CheckpointError(f'{file}: is not a safetensors file; pickles are never loaded. Ways out: give a '
-                              "safetensors file, or a checkpoint's folder; or, of a state_dict that timm has saved, "
-                              'checkpoint_path= and pretrained=False')
-    return file

@@ -16,23 +16,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
-from timm.layers import SelectAdaptivePool2d, get_act_layer, get_norm_act_layer
-from timm.models import PretrainedCfg
-from timm.models._hub import load_model_config_from_path
+
+from ..errors import CheckpointError
+
+if TYPE_CHECKING:  # timm is imported where it is needed: `scae list` does without, in half the time
+    from timm.models import PretrainedCfg
 
 ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
 RUN = 'run.json'  # marks the folder of a training run, which holds the checkpoint's
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint is missing, damaged, or not what was asked for; one line says which file, why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +127,11 @@ class Checkpoint:
         return 'autoencoder' if decoder['num_classes'] is None else 'segmenter'
 
     @cached_property
-    def pretrained_cfg(self) -> PretrainedCfg:
+    def pretrained_cfg(self) -> 'PretrainedCfg':
         """timm's configuration, its weights to be read from this folder."""
+        from timm.models import PretrainedCfg
+        from timm.models._hub import load_model_config_from_path
+
         self.config  # noqa: B018  (checked first: timm reads the file without)
         try:
             cfg, _, _ = load_model_config_from_path(self.folder)
@@ -150,6 +151,8 @@ class Checkpoint:
     @cached_property
     def model_args(self) -> dict[str, Any]:
         """Activation, norm and pooling that the network was made with, where timm has recorded other than the usual."""
+        from timm.layers import SelectAdaptivePool2d, get_act_layer, get_norm_act_layer
+
         try:
             args = dict(self.config.get('model_args') or {})
             args = {key: args[key] for key in ('act_layer', 'norm_layer', 'global_pool') if args.get(key)}

@@ -1,1 +1,1 @@
-"""The encoders, as timm models."""
+"""The networks: encoder, decoder, auto-encoder and segmenter."""

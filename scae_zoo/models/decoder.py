@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from timm.layers import get_norm_act_layer, is_exporting
 from torch.utils.checkpoint import checkpoint
 
-from .scae import ConvSpec, fuse_conv_norm, init_weights
+from .architectures import ConvSpec
+from .scae import fuse_conv_norm, init_weights
 
 
 class Deconv2d(nn.ConvTranspose2d):

@@ -3,12 +3,12 @@
 Paper: `Learning Deep Representations Using Convolutional Auto-Encoders with Symmetric Skip Connections`
 (Dong, Mao, Shen, Yang; ICASSP 2018) - https://arxiv.org/abs/1611.09119
 
-This file holds what timm sees: the encoder and its classifier. The decoder is in ``decoder.py``, both halves together
-in ``autoencoder.py``.
+This file holds what timm sees: the encoder and its classifier. Its convolutions are in
+``architectures.py``, the decoder in ``decoder.py``, both halves together in ``autoencoder.py``.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn as nn
@@ -23,42 +23,15 @@ from timm.models import (
 from timm.models._features import feature_take_indices  # not public; every model family of timm uses it
 from torch.nn.modules.conv import _ConvNd
 
-from ..checkpoints import finding
-from ..checkpoints.folder import CheckpointError, misfit, shapes
+from ..checkpoints import timm_configs
+from ..checkpoints.folder import misfit, shapes
+from ..errors import CheckpointError
+from .architectures import ARCHITECTURES, ConvSpec
 
-__all__ = ['ARCHITECTURES', 'ConvSpec', 'ScaeBlock', 'ScaeEncoder', 'fuse_conv_norm', 'init_weights']
+__all__ = ['ScaeBlock', 'ScaeEncoder', 'fuse_conv_norm', 'init_weights']
 
 
 ConvT = TypeVar('ConvT', bound=_ConvNd)
-
-
-class ConvSpec(NamedTuple):
-    """One convolution of the encoder, and of the deconvolution that mirrors it."""
-
-    channels: int
-    kernel_size: int = 3
-    stride: int = 1
-
-
-def _convs(*specs: int | tuple[int, ...]) -> tuple[ConvSpec, ...]:
-    return tuple(ConvSpec(spec) if isinstance(spec, int) else ConvSpec(*spec) for spec in specs)
-
-
-def _down(channels: int) -> tuple[int, int, int]:
-    return channels, 3, 2
-
-
-ARCHITECTURES: dict[str, tuple[ConvSpec, ...]] = {
-    # All-CNN-C (Springenberg et al. 2015, Table 1) less its 1x1x10 classifier; the paper's 9-layer network (Table 2)
-    'scae_springenberg9': _convs(96, 96, _down(96), 192, 192, _down(192), 192, (192, 1)),
-    # 15 convs as in RED30 (Mao et al. 2016); widths are not in the paper: All-CNN's 96, doubled at each down-sampling
-    'scae_allconv15': _convs(96, 96, 96, 96, _down(96), 192, 192, 192, 192, _down(192), 384, 384, 384, 384, 384),
-    # SWWAE's STL-10 encoder (Zhao et al. 2015), its pools replaced by strides, the last one by global average pooling
-    'scae_swwae': _convs(_down(64), _down(64), 128, _down(128), 256, 256, 256, 512, 512, 512),
-    # VGG-16, configuration D (Simonyan & Zisserman 2015), each pool replaced by a stride in the conv before it
-    'scae_vgg16': _convs(
-        64, _down(64), 128, _down(128), 256, 256, _down(256), 512, 512, _down(512), 512, 512, _down(512)),
-}
 
 
 def fuse_conv_norm(conv: ConvT, norm: nn.Module, transpose: bool = False) -> ConvT | None:
@@ -308,16 +281,10 @@ def checkpoint_filter_fn(state_dict: dict[str, torch.Tensor], model: ScaeEncoder
     return {**state_dict, first: state_dict[first].float()}  # adapted in the precision that it has
 
 
-def _gives_names(cfg: Any, overlay: Mapping[str, Any] | None) -> bool:
-    """Whether the classes' names are the caller's own, in a folder, a repository or an argument."""
-    return 'label_names' in (overlay or {}) or (
-        isinstance(cfg, Mapping) and cfg.get('source') in ('local-dir', 'hf-hub'))
-
-
 def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeEncoder:
     made_with: dict[str, Any] = {}
     if pretrained:
-        kwargs['pretrained_cfg_overlay'], made_with = finding.verified_overlay(
+        kwargs['pretrained_cfg_overlay'], made_with = timm_configs.verified_overlay(
             variant, kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay'), kwargs.get('cache_dir'))
         kwargs = made_with | kwargs
     convs = ARCHITECTURES[variant]
@@ -334,11 +301,9 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     )
     model._model_args = made_with  # timm adds the caller's, and writes them into config.json
     names = model.pretrained_cfg.get('label_names')
-    # random weights know none of the classes that the zoo's know; a segmenter's are those of its decoder
-    given = kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')
-    known = pretrained or _gives_names(*given) or all(
-        cfg.label_names != tuple(names or ()) for cfg in default_cfgs[variant].cfgs.values())
-    if names and not (known and getattr(model, 'num_classes', 0) in (0, len(names))):
+    if names and not timm_configs.claimed_names(
+            names, getattr(model, 'num_classes', 0), default_cfgs[variant].cfgs.values(), pretrained,
+            kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')):
         model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}
     return model
 
@@ -388,7 +353,7 @@ _UNTRAINED = {
     'scae_vgg16': _cfg(),
 }
 default_cfgs = generate_default_cfgs({
-    **finding.pretrained_cfgs(_UNTRAINED),
+    **timm_configs.pretrained_cfgs(_UNTRAINED),
     **{f'{name}.untrained': cfg for name, cfg in _UNTRAINED.items()},
 })
 

@@ -1,5 +1,7 @@
 """The benchmarks run from end to end on next to nothing; what they measure is not looked at here."""
 
+import contextlib
+import io
 import subprocess
 import sys
 import time
@@ -80,14 +82,17 @@ def test_load_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def start(command: list[str], **_: object) -> None:
         nonlocal now
-        code(command[-1])
-        now += 3 if 'scae_zoo' in command[-1] else 4
+        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+            code(command[-1])
+        now += 3 if 'scae_zoo' in command[-1] or 'list' in command[-1] else 4
 
     monkeypatch.setattr(subprocess, 'run', start)
     monkeypatch.setattr(time, 'perf_counter', lambda: now)
-    *networks, ratio = (line.split() for line in printed('load_time', '--repeats', '1'))
-    assert [line[:2] for line in networks] == [['scae_springenberg9', '3.00'], ['resnet18', '4.00']]
-    assert ratio == ['ratio', '0.75']
+    lines = printed('load_time', '--repeats', '1')
+    assert [line[:25].split() for line in lines[:5]] == [
+        ['scae_springenberg9', '3.00'], ['resnet18', '4.00'], ['torch', '4.00'], ['scae', '--help', '4.00'],
+        ['scae', 'list', '3.00']]
+    assert lines[5:] == ['scae_springenberg9 / resnet18: 0.75', 'scae --help / torch: 1.00', 'scae list / torch: 0.75']
 
 
 @pytest.mark.parametrize(('options', 'fault'), [

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scae_zoo import create_autoencoder
-from scae_zoo.cli import main, measuring, pictures, training
+from scae_zoo.cli import listing, main, measuring, pictures, training
 from scae_zoo.data.cache_folder import cache_folder
 from scae_zoo.data.sources import load_images
 from scae_zoo.experiments.experiment import experiment
@@ -71,7 +71,7 @@ def test_home_in_every_path(home: Path, line: str, monkeypatch: pytest.MonkeyPat
     """bash leaves ~ after = alone."""
     given: list[argparse.Namespace] = []
     command, *words = line.split()
-    for module in (pictures, training, measuring):
+    for module in (listing, pictures, training, measuring):
         if hasattr(module, f'{command}_command'):
             monkeypatch.setattr(module, f'{command}_command', lambda args: given.append(args) or 0)
     assert main([command, *words]) == 0

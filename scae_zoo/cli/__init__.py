@@ -1,30 +1,66 @@
-"""The ``scae`` command."""
+"""The ``scae`` command. A command's module is imported when it is called: to import all takes seconds."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import import_module
 
-from ..checkpoints.folder import CheckpointError
-from ..console import console, fault_of
-from ..training.run_folder import STOPPED, TrainingError
-from . import measuring, pictures, training
+from ..console import STOPPED, console, fault_of
+from ..errors import CheckpointError, TrainingError
+from ..version import __version__
+
+COMMANDS = {  # the module of each, and what it does
+    'list': ('listing', 'List the checkpoints that can be loaded, and what was measured on them.'),
+    'info': ('listing', "Show a model's layers, size, files, recipe and measured figures."),
+    'reconstruct': ('pictures', (
+        'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
+        'With --noise none they are reconstructed as they are, and the reconstructions are written alone,\n'
+        'with the colour profile, transparency and resolution of the image, and grey where it is grey.')),
+    'demo': ('pictures', 'Denoise a real photograph with a pretrained auto-encoder; needs no network.'),
+    'pretrain': ('training', (
+        'Train an auto-encoder on images without labels.\n\n'
+        'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
+        'decoder, that the other commands take with --from. Stopped or killed, it goes on with the same command.\n'
+        'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...')),
+    'finetune': ('training', (
+        'Train a classifier from a pre-trained encoder.\n\n'
+        'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
+        '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.')),
+    'segment': ('training', (
+        'Train a segmenter from a pre-trained auto-encoder.\n\n'
+        'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
+        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line. Of masks that have other\n'
+        'values, --mask-values says which is which class; of masks in colours classes.txt does, with a line\n'
+        '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.')),
+    'evaluate': ('measuring', (
+        'Measure a checkpoint on images.\n\n'
+        "An auto-encoder's denoising (PSNR, SSIM; labels are not looked at), a classifier's accuracy on central\n"
+        "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
+        'printed beside it.')),
+    'probe': ('measuring', (
+        "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
+        'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.')),
+}
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='scae', description='Convolutional denoising auto-encoders with symmetric shortcuts: use the pretrained '
                                  'ones, or train on your own images.')
+    parser.add_argument('--version', action='version', version=f'scae_zoo {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
+    subs = {name: commands.add_parser(
+        name, help=text.split('\n')[0], description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+        for name, (_, text) in COMMANDS.items()}
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name, help=text.split('\n')[0], description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        sub.set_defaults(run=run)
-        return sub
+    def command(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        subs[name].set_defaults(run=run)
+        return subs[name]
 
-    for module in (pictures, training, measuring):
-        module.add_commands(command)
+    called = next((word for word in argv if not word.startswith('-')), '')
+    if called in COMMANDS:
+        import_module(f'.{COMMANDS[called][0]}', __name__).add_commands(command)
     return parser
 
 
@@ -35,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         with console():
-            return _run(argv)
+            return _run(sys.argv[1:] if argv is None else argv)
     except BrokenPipeError:  # as `| head` leaves behind
         return 141
     except OSError as error:  # what is printed is lost
@@ -44,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    args = _parser().parse_args(argv)
-    args.argv = sys.argv[1:] if argv is None else argv
+def _run(argv: Sequence[str]) -> int:
+    args = _parser(argv).parse_args(argv)
+    args.argv = argv
     try:
         return args.run(args)
     except BrokenPipeError:

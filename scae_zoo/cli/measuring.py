@@ -16,11 +16,16 @@ from ..data.cache import Source, load
 from ..data.image_set import ImageSet, class_difference, few_names
 from ..data.masks import joined
 from ..data.sources import few, find_source, load_images, pairs_of, with_mask_values
-from ..evaluation.classification import average_precisions, central_crop, mean_average_precision, ten_crop_scores
+from ..evaluation.classification import (
+    accuracies,
+    average_precisions,
+    central_crop,
+    mean_average_precision,
+    ten_crop_scores,
+)
 from ..evaluation.denoising import denoising_quality
 from ..evaluation.segmentation import mean_iou
 from ..factory import create_encoder, create_segmenter, find_checkpoint, find_start
-from ..methods.finetuning import accuracies
 from ..methods.pretraining import EVALUATION_SIGMA
 from ..methods.probing import LayerQuality, Probing, probe
 from ..methods.runs import RunOptions
@@ -28,18 +33,17 @@ from ..methods.segmenting import MASK_VALUES, checked, require_classes
 from ..places import expand
 from ..training.distributed import world
 from ..training.settings import add_options, from_options
+from .arguments import Command, whole_number
+from .figures import percent
 from .options import (
     DATA_HELP,
-    Command,
     add_data_options,
     add_mask_values,
     add_run_options,
     default_crop,
     default_size,
     load_autoencoder,
-    percent,
     test_data,
-    whole_number,
 )
 
 
@@ -203,11 +207,7 @@ def probe_command(args: argparse.Namespace) -> int:
 
 
 def add_commands(command: Command) -> None:
-    sub = command('evaluate', evaluate_command, (
-        'Measure a checkpoint on images.\n\n'
-        "An auto-encoder's denoising (PSNR, SSIM; labels are not looked at), a classifier's accuracy on central\n"
-        "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
-        'printed beside it.'))
+    sub = command('evaluate', evaluate_command)
     sub.add_argument('name', metavar='NAME', type=expand,
                      help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
                           'hf-hub:USER/REPOSITORY')
@@ -224,9 +224,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)
 
-    sub = command('probe', probe_command, (
-        "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
-        'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'))
+    sub = command('probe', probe_command)
     sub.add_argument('names', metavar='NAME', nargs='+', type=expand,
                      help='checkpoints of `scae list`, architectures, which mean their auto-encoders, folders of '
                           'checkpoints or runs, or hf-hub:USER/REPOSITORY')

@@ -1,13 +1,12 @@
 """What the commands' options have in common."""
 
 import argparse
-import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..checkpoints.folder import Checkpoint
 from ..data.cache import MAX_UNREADABLE
@@ -21,44 +20,11 @@ from ..models.autoencoder import Scae
 from ..places import expand, expand_path
 from ..training.distributed import world
 from ..training.loop import SAVE_SECONDS
+from .arguments import share, whole_number
 
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
     'torch/cifar100, torch/stl10, torch/voc2007, torch/voc2012, hfds/NAME, wds/NAME')
-
-UNITS = {  # of the figures in metrics.json, by the beginning of their keys
-    'denoising_psnr': ' dB', 'accuracy': ' %', 'mean_average_precision': ' %', 'mean_iou': ' %',
-    'training_seconds': ' s'}
-CONDITIONS = {  # and of what stands beside one of them
-    'sigma': ' of 255', 'crop': ' pixels', 'seed': '', 'noisy_ssim': '', 'denoised_ssim': ''}
-PER_CLASS = {'average_precision': 'image', 'iou': 'pixel'}  # in percent; of a class that no image or pixel has, none
-
-
-class Command(Protocol):
-    """Adds a command to the parser."""
-
-    def __call__(self, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser: ...
-
-
-def whole_number(minimum: int) -> Callable[[str], int]:
-    """An argument type: a whole number from ``minimum`` up, and at most what torch takes."""
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not minimum <= int(text) < 2 ** 63:
-            raise argparse.ArgumentTypeError(f'{text!r} is not a whole number from {minimum} up')
-        return int(text)
-
-    return parse
-
-
-def share(text: str) -> float:
-    """An argument type: a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0 to 1')
-    return value
 
 
 def load_autoencoder(model: str, option: str = '') -> tuple[Scae, Checkpoint]:
@@ -104,13 +70,6 @@ def add_test_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
 
 
-def tag(text: str) -> str:
-    """An argument type: what comes after the architecture in a checkpoint's name."""
-    if not re.fullmatch(r'[A-Za-z0-9_-]+', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is no tag: letters, digits, _ and - only')
-    return text
-
-
 def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -> None:
     """How a run is done, none of which changes its result."""
     group = parser.add_argument_group('run')
@@ -136,34 +95,6 @@ def run_options(args: argparse.Namespace, name: str) -> Iterator[RunOptions]:
             dataset=dataset_title(args.data), test_dataset=dataset_title(test_data(args) or args.data),
             compile_model=args.compile, tensorboard=args.tensorboard,
             save_seconds=args.save_seconds)
-
-
-def percent(value: float | None, what: str) -> str:
-    """A class's figure; where there is none, no such ``what``, 'image' or 'pixel', was there to be measured on."""
-    return f'absent: no such {what}' if value is None or math.isnan(value) else f'{value:.2f} %'
-
-
-def metric_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """``metrics.json``, to be read: a line a figure, four digits of each number, with its unit."""
-    for key, value in metrics.items():
-        if key in PER_CLASS and isinstance(value, dict):
-            yield f'{key}: ' + ', '.join(f'{name} {percent(each, PER_CLASS[key])}' for name, each in value.items())
-        else:
-            values = value if isinstance(value, dict) else {'': value}
-            yield f'{key}: ' + ', '.join(_figure(key, name, each) for name, each in values.items())
-
-
-def _figure(key: str, name: str, value: Any) -> str:
-    if name in ('images', 'crops'):
-        return f'{value} {name}'
-    if value is None or value != value:
-        value, unit = 'absent', ''
-    elif isinstance(value, bool):
-        value, unit = 'yes' if value else 'no', ''
-    else:
-        unit = CONDITIONS.get(name, next((unit for start, unit in UNITS.items() if key.startswith(start)), ''))
-    text = f'{value:.4g}' if isinstance(value, float) else value
-    return f'{"" if name == "value" else name} {text}{unit}'.strip()
 
 
 def default_size(cfg: dict[str, Any], crop: int | None) -> int:

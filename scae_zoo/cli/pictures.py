@@ -1,4 +1,4 @@
-"""``scae list``, ``info``, ``reconstruct`` and ``demo``: what checkpoints there are, and what they do to a picture."""
+"""``scae reconstruct`` and ``demo``: what auto-encoders do to a picture."""
 
 import argparse
 import sys
@@ -7,98 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..checkpoints import finding
-from ..checkpoints.folder import Checkpoint, CheckpointError
 from ..corruption import parse_corruption
 from ..evaluation.denoising import psnr
 from ..evaluation.tiling import reconstruct
-from ..factory import create_autoencoder, create_segmenter, find_checkpoint
 from ..images import ImageError, faults_named, like, opaque, open_picture, open_rgb, save_png, side_by_side, to_rgb
 from ..models.autoencoder import Scae
-from ..models.scae import ARCHITECTURES
-from ..models.segmenter import ScaeSegmenter
 from ..pixels import denormalize, normalize
 from ..places import expand, expand_path
-from .options import Command, load_autoencoder, metric_lines, whole_number
+from .arguments import Command, whole_number
+from .options import load_autoencoder
 
 DEMO_MODEL = 'scae_springenberg9'
 UNCHANGED = 'none'  # --noise for images that are noisy already
-
-
-def _headline(checkpoint: Checkpoint) -> str:
-    for key, text in (
-            ('denoising_psnr', '{denoised:.2f} dB at sigma {sigma}'), ('accuracy', '{value:.2f} % accuracy'),
-            ('mean_average_precision', '{value:.2f} % mAP'), ('mean_iou', '{value:.2f} % mean IoU')):
-        if key in checkpoint.metrics:
-            try:
-                return text.format(**checkpoint.metrics[key])
-            except (KeyError, TypeError, ValueError):
-                raise checkpoint.error('metrics.json', f'{key} has not the figures that it should have') from None
-    return ''
-
-
-def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
-    if checkpoint is None:
-        return name, finding.kind_of(name), 'on the Hub', ''
-    checkpoint.verify(finding.split_name(name)[0])
-    size = sum(len(checkpoint.read(path.name)) for path in checkpoint.folder.glob('*.safetensors'))
-    measured = [_headline(checkpoint)]
-    if checkpoint.kind == 'autoencoder' and not checkpoint.config['decoder']['shortcuts']:
-        measured.append('a control without shortcuts')
-    return name, checkpoint.kind, f'{size / 1e6:.1f} MB', ', '.join(filter(None, measured))
-
-
-def list_command(args: argparse.Namespace) -> int:
-    if fault := finding.fault_of_own_folder():
-        print(f'scae: warning: {fault}', file=sys.stderr)
-    names = finding.names()
-    rows = [('checkpoint', 'kind', 'size', 'measured')]
-    for name in names:
-        try:
-            rows.append(_row(name, finding.open_local(name)))
-        except CheckpointError as error:
-            rows.append((name, 'damaged', '', ''))
-            print(f'scae: warning: {error}', file=sys.stderr)
-    untrained = [a for a in ARCHITECTURES if not any(finding.split_name(name)[0] == a for name in names)]
-    rows += [(name, 'no weights yet', '', '') for name in untrained]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        print('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return 0
-
-
-def info_command(args: argparse.Namespace) -> int:
-    untrained = args.name in ARCHITECTURES and not any(n.startswith(f'{args.name}.') for n in finding.names())
-    checkpoint = None if untrained else find_checkpoint(args.name)
-    architecture = args.name if checkpoint is None else checkpoint.architecture
-    if checkpoint is not None and checkpoint.kind == 'segmenter':
-        classes = checkpoint.config['decoder']['num_classes']
-        model: Scae | ScaeSegmenter = create_segmenter(architecture, classes, 'random')
-    else:
-        model = create_autoencoder(architecture)
-    total, own = (sum(p.numel() for p in module.parameters()) for module in (model, model.encoder))
-    layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
-                      for s in ARCHITECTURES[architecture])
-    print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
-    others = [n for n in finding.names() if finding.split_name(n)[0] == architecture and n != checkpoint.name] \
-        if checkpoint else []
-    if others:
-        print(f'  others       {", ".join(others)}')
-    print(f'  encoder      {layers}  (channels; /2: stride 2)')
-    decoder = '' if checkpoint and checkpoint.kind == 'classifier' else f', with decoder {total / 1e6:.2f} M'
-    print(f'  parameters   encoder {own / 1e6:.2f} M{decoder}')
-    cfg = checkpoint.pretrained_cfg.to_dict() if checkpoint else model.encoder.pretrained_cfg
-    size = ' x '.join(map(str, cfg['input_size']))
-    print(f'  input        {size}; any size from 17 x 17 up works')
-    if checkpoint:
-        print(f'  kind         {checkpoint.kind}')
-        print(f'  folder       {checkpoint.folder}')
-        for path in sorted(checkpoint.folder.iterdir()):
-            print(f'    {path.name:<22}{path.stat().st_size:>12,} bytes')
-        print(f'  made by      {checkpoint.recipe or "unknown"}')
-        for line in metric_lines(checkpoint.metrics):
-            print(f'  {line}')
-    return 0
 
 
 def _reconstructed(model: Scae, noise: str, pixels: np.ndarray, seed: int) -> list[torch.Tensor]:
@@ -185,17 +105,7 @@ def demo_command(args: argparse.Namespace) -> int:
 
 
 def add_commands(command: Command) -> None:
-    command('list', list_command, 'List the checkpoints that can be loaded, and what was measured on them.')
-
-    sub = command('info', info_command, "Show a model's layers, size, files, recipe and measured figures.")
-    sub.add_argument('name', metavar='NAME', type=expand,
-                     help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
-                          'hf-hub:USER/REPOSITORY')
-
-    sub = command('reconstruct', reconstruct_command,
-                  'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
-                  'With --noise none they are reconstructed as they are, and the reconstructions are written alone,\n'
-                  'with the colour profile, transparency and resolution of the image, and grey where it is grey.')
+    sub = command('reconstruct', reconstruct_command)
     sub.add_argument('images', metavar='IMAGE', type=expand_path, nargs='+', help='image files of any size and mode')
     sub.add_argument('--model', default=DEMO_MODEL, type=expand, help=
                      'auto-encoder: a checkpoint, an architecture, a folder or hf-hub:USER/REPOSITORY '
@@ -207,6 +117,6 @@ def add_commands(command: Command) -> None:
                      help='folder for the pictures, made if need be (default: this one)')
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
 
-    sub = command('demo', demo_command, 'Denoise a real photograph with a pretrained auto-encoder; needs no network.')
+    sub = command('demo', demo_command)
     sub.add_argument('-o', '--output', metavar='DIR', type=expand_path, default=Path('scae_demo'),
                      help='folder for the picture (default: %(default)s)')

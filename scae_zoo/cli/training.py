@@ -13,13 +13,14 @@ from ..methods.finetuning import FineTuning, finetune
 from ..methods.pretraining import Pretraining, pretrain
 from ..methods.runs import RunOptions
 from ..methods.segmenting import Segmenting, segment
-from ..models.scae import ARCHITECTURES
+from ..models.architectures import ARCHITECTURES
 from ..places import expand
 from ..training.settings import Settings, add_options, from_options
 from ..training.streaming import ImageStream
+from .arguments import Command, share, tag, whole_number
+from .figures import metric_lines
 from .options import (
     DATA_HELP,
-    Command,
     add_data_options,
     add_mask_values,
     add_run_options,
@@ -27,12 +28,8 @@ from .options import (
     default_crop,
     default_size,
     load_test_images,
-    metric_lines,
     run_options,
-    share,
-    tag,
     test_data,
-    whole_number,
 )
 
 DEFAULT_MODEL = 'scae_springenberg9'
@@ -127,11 +124,7 @@ def segment_command(args: argparse.Namespace) -> int:
 
 
 def add_commands(command: Command) -> None:
-    sub = command('pretrain', pretrain_command, (
-        'Train an auto-encoder on images without labels.\n\n'
-        'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
-        'decoder, that the other commands take with --from. Stopped or killed, it goes on with the same command.\n'
-        'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...'))
+    sub = command('pretrain', pretrain_command)
     sub.add_argument('data', metavar='DATA', type=expand, help=f'{DATA_HELP}; labels are not looked at')
     sub.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
                      help='architecture (default: %(default)s)')
@@ -140,10 +133,7 @@ def add_commands(command: Command) -> None:
                           'the cache on the disk; not for wds/')
     _add_options(sub, Pretraining())
 
-    sub = command('finetune', finetune_command, (
-        'Train a classifier from a pre-trained encoder.\n\n'
-        'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
-        '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.'))
+    sub = command('finetune', finetune_command)
     sub.add_argument('data', metavar='DATA', type=expand, help=DATA_HELP)
     _add_source_options(sub)
     sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
@@ -153,12 +143,7 @@ def add_commands(command: Command) -> None:
                           'must fit into memory then (default: %(default)s)')
     _add_options(sub, FineTuning())
 
-    sub = command('segment', segment_command, (
-        'Train a segmenter from a pre-trained auto-encoder.\n\n'
-        'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
-        'pixel its class, 255 not counted. A classes.txt may name the classes, one a line. Of masks that have other\n'
-        'values, --mask-values says which is which class; of masks in colours classes.txt does, with a line\n'
-        '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.'))
+    sub = command('segment', segment_command)
     sub.add_argument('data', metavar='DATA', type=expand, help='a folder with images/ and masks/, or torch/voc2012')
     _add_source_options(sub)
     add_mask_values(sub, 'they are 0, 1, 2, ... already')

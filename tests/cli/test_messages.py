@@ -14,8 +14,9 @@ from PIL import Image
 import hubconf
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
+from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.cli import main
-from scae_zoo.cli.options import metric_lines
+from scae_zoo.cli.figures import metric_lines
 from scae_zoo.data.image_set import class_difference
 from scae_zoo.training.writing import write
 
@@ -148,7 +149,7 @@ def test_absent_classes_are_said_to_be_absent(
         assert run(command, folder, '--from', pretrained, *SMALL, '--epochs', '2', '-o', out) == 0
         printed = capsys.readouterr().out
         assert what in printed
-        checkpoint = finding.open_folder(out)
+        checkpoint = open_folder(out)
         assert checkpoint.metrics[key][what.split()[0]] is None
         assert run('evaluate', out, '--data', folder) == 0
         printed += capsys.readouterr().out

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scae_zoo.checkpoints import finding
+from scae_zoo.checkpoints.folder import open_folder
 
 from ..support.networks import DEFAULT
 from ..support.training_commands import SMALL, run
@@ -18,7 +18,7 @@ def test_segment(init: str, pretrained: Path, data: Path, tmp_path: Path, capsys
     start = ['--model', 'scae_springenberg9'] if init == 'random' else ['--from', str(pretrained)]
     out = tmp_path / 'run'
     assert run('segment', data / 'masks', *start, '--init', init, *SMALL, '-o', out) == 0
-    checkpoint = finding.open_folder(next(out.glob('scae_springenberg9.*')))
+    checkpoint = open_folder(next(out.glob('scae_springenberg9.*')))
     assert checkpoint.kind == 'segmenter'
     assert checkpoint.config['pretrained_cfg']['label_names'] == ['dark', 'grey', 'light']
     capsys.readouterr()
@@ -29,7 +29,7 @@ def test_segment(init: str, pretrained: Path, data: Path, tmp_path: Path, capsys
 def test_a_classifiers_encoder_for_a_segmenter(data: Path, tmp_path: Path) -> None:
     assert run('segment', data / 'masks', '--from', DEFAULT, '--init', 'encoder', *SMALL, '-o', tmp_path) == 0
     assert json.loads((tmp_path / 'run.json').read_text())['from']['name'] == DEFAULT
-    checkpoint = finding.open_folder(tmp_path)
+    checkpoint = open_folder(tmp_path)
     assert checkpoint.config['pretrained_cfg']['label_names'] == ['dark', 'grey', 'light']
     assert checkpoint.config['decoder']['shortcuts']
 

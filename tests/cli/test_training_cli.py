@@ -16,7 +16,9 @@ from PIL import Image
 
 from scae_zoo import create_autoencoder
 from scae_zoo.checkpoints import finding
+from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.cli import main
+from scae_zoo.errors import CheckpointError
 from scae_zoo.experiments import sample_images
 from scae_zoo.methods.finetuning import FineTuning, create_classifier
 from scae_zoo.methods.pretraining import Pretraining
@@ -30,7 +32,7 @@ from ..support.training_commands import SMALL, run
 
 
 def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = finding.open_folder(pretrained / 'scae_springenberg9.dae_classes')
+    checkpoint = open_folder(pretrained / 'scae_springenberg9.dae_classes')
     assert checkpoint.kind == 'autoencoder'
     assert checkpoint.metrics['denoising_psnr']['images'] == 24  # the test split beside the training split
     assert checkpoint.config['pretrained_cfg']['input_size'] == [3, 29, 29]
@@ -44,14 +46,14 @@ def test_pretrain(pretrained: Path, data: Path, capsys: pytest.CaptureFixture[st
 def test_a_runs_folder_means_its_checkpoint(pretrained: Path, tmp_path: Path) -> None:
     """Also in Python."""
     model = create_autoencoder('scae_springenberg9', weights=pretrained)
-    weights = finding.open_folder(pretrained / 'scae_springenberg9.dae_classes').tensors('decoder.safetensors')
+    weights = open_folder(pretrained / 'scae_springenberg9.dae_classes').tensors('decoder.safetensors')
     assert torch.equal(model.decoder.head.weight, weights['head.weight'].float())
     (tmp_path / 'run.json').write_text('{}')
-    with pytest.raises(finding.CheckpointError, match='has made no checkpoint yet'):
+    with pytest.raises(CheckpointError, match='has made no checkpoint yet'):
         create_autoencoder('scae_springenberg9', weights=tmp_path)
     for tag in 'ab':
         shutil.copytree(pretrained / 'scae_springenberg9.dae_classes', tmp_path / f'scae_springenberg9.{tag}')
-    with pytest.raises(finding.CheckpointError, match='several checkpoints'):
+    with pytest.raises(CheckpointError, match='several checkpoints'):
         create_autoencoder('scae_springenberg9', weights=tmp_path)
 
 
@@ -67,7 +69,7 @@ def test_stream(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     out = tmp_path / 'out'
     args = ['pretrain', data / 'classes' / 'train', '--stream', *SMALL, '-o', out]
     assert run(*args) == 0
-    checkpoint = finding.open_folder(out / 'scae_springenberg9.dae_train')
+    checkpoint = open_folder(out / 'scae_springenberg9.dae_train')
     assert 'streamed' in checkpoint.read('recipe.yaml').decode()
     assert checkpoint.config['pretrained_cfg']['crop_pct'] == 29 / 32
     assert not (tmp_path / 'cache').exists()  # nothing was decoded into it
@@ -77,7 +79,7 @@ def test_finetune_and_evaluate(pretrained: Path, data: Path, tmp_path: Path, cap
     out = tmp_path / 'run'
     assert run('finetune', data / 'classes', '--from', pretrained, '--labels-per-class', '4', '--validation', '0.25',
                *SMALL, '-o', out) == 0
-    checkpoint = finding.open_folder(out / 'scae_springenberg9.dae_ft_classes')
+    checkpoint = open_folder(out / 'scae_springenberg9.dae_ft_classes')
     assert checkpoint.config['pretrained_cfg']['label_names'] == ['cat', 'dog', 'eel']
     assert 'validation' in json.loads((out / 'log.jsonl').read_text().splitlines()[-1])
     model = timm.create_model(f'local-dir:{checkpoint.folder}', pretrained=True).eval()
@@ -109,14 +111,14 @@ def test_growing_crops(
                    '-o', tmp_path / first) == 0
         losses[first] = json.loads((tmp_path / first / 'log.jsonl').read_text().splitlines()[0])['loss']
     assert losses['18'] != losses['29']
-    checkpoint = finding.open_folder(tmp_path / '18' / f'scae_springenberg9.{tag}')
+    checkpoint = open_folder(tmp_path / '18' / f'scae_springenberg9.{tag}')
     assert checkpoint.config['pretrained_cfg']['input_size'] == [3, 29, 29]
     assert 'first_crop: 18' in checkpoint.read('recipe.yaml').decode()
 
 
 def test_freeze_keeps_the_encoder(pretrained: Path, data: Path, tmp_path: Path) -> None:
     assert run('finetune', data / 'classes', '--from', pretrained, '--freeze', *SMALL, '-o', tmp_path / 'run') == 0
-    before, after = (finding.open_folder(folder).tensors('model.safetensors') for folder in (
+    before, after = (open_folder(folder).tensors('model.safetensors') for folder in (
         pretrained / 'scae_springenberg9.dae_classes', tmp_path / 'run' / 'scae_springenberg9.dae_ft_classes'))
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert 'head.fc.weight' in after
@@ -143,7 +145,7 @@ def test_a_classifier_is_kept_for_the_same_classes_alone() -> None:
 def test_many_labels(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'run'
     assert run('finetune', data / 'many', '--model', 'scae_springenberg9', *SMALL, '-o', out) == 0
-    checkpoint = finding.open_folder(out / 'scae_springenberg9.ft_many')
+    checkpoint = open_folder(out / 'scae_springenberg9.ft_many')
     assert set(checkpoint.metrics['average_precision']) == {'day', 'night', 'rain'}
     capsys.readouterr()
     assert run('evaluate', out, '--data', data / 'many') == 0
@@ -250,7 +252,7 @@ def test_a_test_folder_among_others(data: Path, tmp_path: Path, capsys: pytest.C
     assert run('pretrain', tmp_path / 'photos', *SMALL, '-o', tmp_path / 'run') == 2
     assert 'has the split test, and images beside it that are in no split' in capsys.readouterr().err
     assert run('pretrain', tmp_path / 'photos' / 'garden', *SMALL, '-o', tmp_path / 'run') == 0
-    assert 'denoising_psnr' not in finding.open_folder(tmp_path / 'run').metrics
+    assert 'denoising_psnr' not in open_folder(tmp_path / 'run').metrics
 
 
 def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: Path, capsys) -> None:
@@ -258,7 +260,7 @@ def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: P
     assert run('segment', data / 'masks', '--from', pretrained, *SMALL, '-o', tmp_path / 'segmenter') == 0
     assert run('finetune', data / 'classes', '--from', pretrained, *SMALL, '-o', tmp_path / 'classifier') == 0
     for kind in ('segmenter', 'classifier'):
-        folder = finding.open_folder(tmp_path / kind).folder
+        folder = open_folder(tmp_path / kind).folder
         edit(folder / 'config.json', lambda config: {**config, 'pretrained_cfg': {
             key: value for key, value in config['pretrained_cfg'].items() if key != 'label_names'}})
         (folder / 'metrics.json').write_text('{"accuracy": {"value": 3}, "mean_iou": 4}')

@@ -90,9 +90,10 @@ def call(function: Callable[..., Any], *args: Any) -> 'subprocess.CompletedProce
 
 
 def scae(*args: str) -> int:
-    """The ``scae`` command."""
-    from scae_zoo.cli import main
-    return main(args)
+    """The ``scae`` command as it is installed."""
+    import scae_command
+    with mock.patch.object(sys, 'argv', ['scae', *args]):
+        return scae_command.main()
 
 
 def script(path: Path, *args: str) -> None:

@@ -15,6 +15,7 @@ test: $(VENV)/installed lint
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 # the stamp is made last, so that an install that broke off is done again
 $(VENV)/installed: pyproject.toml constraints.txt

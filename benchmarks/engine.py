@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from scae_zoo import create_autoencoder
-from scae_zoo.checkpoints.folder import CheckpointError
-from scae_zoo.cli.options import whole_number
+from scae_zoo.cli.arguments import whole_number
 from scae_zoo.console import console, fault_of
 from scae_zoo.corruption import GaussianNoise
 from scae_zoo.data.image_set import ImageSet
+from scae_zoo.errors import CheckpointError, TrainingError
 from scae_zoo.factory import create_encoder
 from scae_zoo.pixels import normalize
 from scae_zoo.training.augmentation import RandomCrop
@@ -30,7 +30,7 @@ from scae_zoo.training.batches import Batches, Plain
 from scae_zoo.training.distributed import World, world
 from scae_zoo.training.loop import fit
 from scae_zoo.training.precision import precision
-from scae_zoo.training.run_folder import RunFolder, TrainingError
+from scae_zoo.training.run_folder import RunFolder
 from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import DenoisingTask, classification_task
 

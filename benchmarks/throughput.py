@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from engine import TASKS, add_options, benchmark, config, convolution_peak, flops_per_image, speed, steps
 
-from scae_zoo.models.scae import ARCHITECTURES
+from scae_zoo.models.architectures import ARCHITECTURES
 from scae_zoo.training.precision import precision
 from scae_zoo.training.settings import Optimization
 

@@ -25,7 +25,7 @@ import torch
 from engine import benchmark
 
 from scae_zoo.checkpoints.folder import Checkpoint
-from scae_zoo.cli.options import whole_number
+from scae_zoo.cli.arguments import whole_number
 from scae_zoo.data.cache import load
 from scae_zoo.data.image_set import ImageSet
 from scae_zoo.data.sources import find_source

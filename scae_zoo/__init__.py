@@ -3,8 +3,8 @@
 Importing this package registers the encoders with timm.
 """
 
-from .checkpoints.folder import CheckpointError
 from .corruption import BlockMask, GaussianNoise, parse_corruption
+from .errors import CheckpointError
 from .factory import create_autoencoder, create_segmenter
 from .models import scae as _scae  # registers the encoders  # noqa: F401
 from .models.autoencoder import Scae

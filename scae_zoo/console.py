@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
+STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
+
 
 class _Stream:
     """A stream that loses what it cannot write.
@@ -78,8 +80,6 @@ def console() -> Iterator[None]:
             except OSError:  # else Python would try again, and complain, at its end
                 os.dup2(os.open(os.devnull, os.O_WRONLY), each.stream.fileno())
         sys.stdout, sys.stderr = before
-
-
 
 
 def is_main_process() -> bool:

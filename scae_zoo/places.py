@@ -1,4 +1,5 @@
-"""Paths as their users write them: ``~`` stands for a home folder, in options, in the environment and in arguments."""
+"""Paths as their users write them, ``~`` for a home folder in options, in the environment and in arguments; and that
+what is written there lasts."""
 
 import argparse
 import os
@@ -28,8 +29,6 @@ def expand(text: str | os.PathLike[str]) -> str:
 def expand_path(text: str | os.PathLike[str]) -> Path:
     """``expand``, as a path; an argument type as well."""
     return Path(expand(text))
-
-
 
 
 def sync(path: Path) -> None:

@@ -15,10 +15,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps
 from ..console import is_main_process
 from ..images import ImageError, faults_named, open_picture, opened, orientation, to_rgb
 
-IGNORED = 255
-
-
-
+IGNORED = 255  # the class of a pixel that is not counted
 LOSSY = frozenset({'JPEG', 'MPO', 'WEBP', 'AVIF', 'JPEG2000'})  # or may be, which Pillow does not say
 LOSSY_TIFF = frozenset({'jpeg', 'tiff_jpeg', 'webp'})
 MAX_CLASSES = 255

@@ -10,6 +10,7 @@ from ..models.segmenter import ScaeSegmenter
 
 MIN_SIZE = 17  # pixels; smaller images are padded
 TILE = 512  # pixels
+BATCH_SIZE, BATCH_PIXELS = 250, 2 ** 21  # at most, of images measured at a time
 
 
 def receptive_margin(model: EncoderDecoder) -> tuple[int, int]:
@@ -48,10 +49,6 @@ def reconstruct(model: Scae | ScaeSegmenter, x: torch.Tensor, tile: int = TILE) 
             y = y[..., top - first_row:, left - first_col:][..., :tile, :tile]
             output[..., top:top + tile, left:left + tile] = y
     return output[..., :height, :width]
-
-
-
-BATCH_SIZE, BATCH_PIXELS = 250, 2 ** 21  # at most, of images measured at a time
 
 
 def batches_of(images: torch.Tensor, crop: int | None = None, batch_size: int | None = None) -> Sequence[torch.Tensor]:

@@ -17,12 +17,13 @@ from filelock import FileLock
 from timm.data import ImageNetInfo
 
 from ..checkpoints.finding import WEIGHTS
-from ..checkpoints.folder import Checkpoint, CheckpointError
-from ..console import console, fault_of
+from ..checkpoints.folder import Checkpoint
+from ..console import STOPPED, console, fault_of
 from ..data.cache import Source, load
 from ..data.image_set import ImageSet
 from ..data.sources import Pairs, dataset_name, dataset_title, few, find_source, only, pairs_of
 from ..data.splits import split_name
+from ..errors import CheckpointError, TrainingError
 from ..extras import require_installed
 from ..methods.finetuning import FineTuning, finetune
 from ..methods.pretraining import Pretraining, pretrain
@@ -30,7 +31,6 @@ from ..methods.runs import RunOptions
 from ..methods.segmenting import Segmenting, segment
 from ..places import expand, expand_path
 from ..training.distributed import World, world
-from ..training.run_folder import STOPPED, TrainingError
 from ..training.writing import copy, update_manifest
 
 BUDGETS = ('smoke', 'cpu', 'gpu')

@@ -17,13 +17,14 @@ from ..checkpoints.finding import split_name
 from ..checkpoints.folder import DECODER, ENCODER, Checkpoint
 from ..data.image_set import ImageSet
 from ..data.sources import Pairs
+from ..errors import TrainingError
 from ..models.decoder import ScaeDecoder
 from ..models.scae import ScaeEncoder
 from ..places import expand_path, sync
 from ..training.distributed import World
 from ..training.loop import SAVE_SECONDS
 from ..training.provenance import describe_environment, git_revision, model_card
-from ..training.run_folder import ENVIRONMENTS, LOG, STATE, RunFolder, TrainingError
+from ..training.run_folder import ENVIRONMENTS, LOG, STATE, RunFolder
 from ..training.settings import Settings
 from ..training.streaming import ImageStream
 from ..training.writing import write

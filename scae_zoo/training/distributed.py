@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn as nn
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 
-from .run_folder import TrainingError
+from ..errors import TrainingError
 
 
 class World(NamedTuple):

@@ -21,14 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..checkpoints.folder import ENCODER, RUN
+from ..errors import TrainingError
 from ..places import expand_path, sync
 
 STATE, LOG, ENVIRONMENTS, STATUS = 'state.safetensors', 'log.jsonl', 'environments.json', 'status.json'
-STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
-
-
-class TrainingError(RuntimeError):
-    """Training cannot start or go on; one line says why, what is kept, and what to do."""
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -17,11 +17,11 @@ from tqdm import tqdm
 from ..data.cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
 from ..data.image_set import ImageSet
 from ..data.origins import Origins
+from ..errors import TrainingError
 from ..images import ImageError
 from .augmentation import RandomCrop
 from .batches import BaseBatches, Batches, Prepare, seed_of
 from .distributed import World
-from .run_folder import TrainingError
 from .settings import Optimization
 
 LONGEST = 4.  # of a longer image the middle is taken: scaled by its shorter side it might not fit into memory

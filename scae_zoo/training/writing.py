@@ -17,10 +17,11 @@ from safetensors.torch import save
 from timm.models._hub import save_config_for_hf
 
 from ..checkpoints.finding import WEIGHTS
-from ..checkpoints.folder import DECODER, ENCODER, Checkpoint, CheckpointError, open_folder
+from ..checkpoints.folder import DECODER, ENCODER, Checkpoint, open_folder
+from ..errors import CheckpointError
 from ..models.decoder import ScaeDecoder
 from ..models.scae import ScaeEncoder
-from ..places import expand_path
+from ..places import expand_path, sync
 
 
 def stored_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -50,8 +51,7 @@ def _replacing(folder: Path) -> Iterator[Path]:
             partial.mkdir()
             yield partial
             for path in partial.iterdir():
-                with path.open('rb') as file:
-                    os.fsync(file.fileno())
+                sync(path)
             if folder.exists():
                 old = scratch / 'old'  # said before it is done: Ctrl-C may come right after that
                 folder.rename(old)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from scae_zoo.checkpoints.folder import Checkpoint, CheckpointError, lists_files, misfit, open_folder, shapes
+from scae_zoo.checkpoints.folder import Checkpoint, lists_files, misfit, open_folder, shapes
+from scae_zoo.errors import CheckpointError
 
 NAME = 'scae_swwae.mine'
 TENSORS = {'a.weight': torch.arange(6.).view(2, 3), 'b.bias': torch.ones(2, dtype=torch.float16)}

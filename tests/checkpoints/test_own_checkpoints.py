@@ -10,7 +10,7 @@ import timm
 import torch
 
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
-from scae_zoo.checkpoints import finding
+from scae_zoo.checkpoints import finding, timm_configs
 from scae_zoo.factory import create_encoder, find_checkpoint, find_start
 from scae_zoo.training.writing import update_manifest, write
 
@@ -103,7 +103,7 @@ def test_the_default_is_a_classifier_or_the_one_that_is_marked(
     classifier.pretrained_cfg |= {'num_classes': 2, 'label_names': ['x', 'y'], 'pool_size': (9, 9)}
     write(tmp_path / f'{ARCHITECTURE}.c', classifier, **NOTES)
     update_manifest(tmp_path)
-    cfgs = finding.pretrained_cfgs({ARCHITECTURE: {}})
+    cfgs = timm_configs.pretrained_cfgs({ARCHITECTURE: {}})
     assert list(cfgs) == [f'{ARCHITECTURE}.c', f'{ARCHITECTURE}.a']
     first = cfgs[f'{ARCHITECTURE}.c']
     assert (first.num_classes, first.label_names, first.pool_size) == (2, ('x', 'y'), (9, 9))
@@ -111,7 +111,7 @@ def test_the_default_is_a_classifier_or_the_one_that_is_marked(
     entries[f'{ARCHITECTURE}.a']['default'] = True
     (tmp_path / 'manifest.json').write_text(json.dumps(entries))
     update_manifest(tmp_path)
-    assert list(finding.pretrained_cfgs({ARCHITECTURE: {}})) == [f'{ARCHITECTURE}.a', f'{ARCHITECTURE}.c']
+    assert list(timm_configs.pretrained_cfgs({ARCHITECTURE: {}})) == [f'{ARCHITECTURE}.a', f'{ARCHITECTURE}.c']
 
 
 def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 
 from scae_zoo.checkpoints.finding import WEIGHTS
 from scae_zoo.data.image_set import ImageSet
+from scae_zoo.errors import TrainingError
 from scae_zoo.experiments.plots import draw_feature_maps, report_probes
 from scae_zoo.factory import create_encoder, find_checkpoint
 from scae_zoo.methods import probing
 from scae_zoo.methods.probing import LayerQuality, Probing, probe
 from scae_zoo.methods.runs import RunOptions
 from scae_zoo.training.distributed import World
-from scae_zoo.training.run_folder import TrainingError
 
 from ..support.networks import SHIPPED
 

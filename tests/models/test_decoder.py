@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from scae_zoo import Scae, ScaeEncoder
+from scae_zoo.models.architectures import ConvSpec
 from scae_zoo.models.decoder import Deconv2d, ScaeDecoder
-from scae_zoo.models.scae import ConvSpec
 
 from ..support.networks import randomize
 

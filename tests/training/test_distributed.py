@@ -18,9 +18,9 @@ from filelock import FileLock
 from safetensors.torch import load_file
 
 from scae_zoo.cli import main
+from scae_zoo.errors import TrainingError
 from scae_zoo.experiments import sample_images
 from scae_zoo.training.distributed import world
-from scae_zoo.training.run_folder import TrainingError
 
 from ..support.processes import ROOT, Process, scae
 from ..support.random_kills import write_images

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from scae_zoo.cli import main
-from scae_zoo.training.run_folder import RunFolder, TrainingError
+from scae_zoo.errors import TrainingError
+from scae_zoo.training.run_folder import RunFolder
 
 from ..support.random_kills import write_images
 from .test_training_loop import assert_identical, train

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from scae_zoo.data.sources import find_source, only
+from scae_zoo.errors import TrainingError
 from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
 from scae_zoo.training.distributed import World
-from scae_zoo.training.run_folder import TrainingError
 from scae_zoo.training.settings import Optimization
 from scae_zoo.training.streaming import StreamedBatches, watched_workers
 

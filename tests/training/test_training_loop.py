@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from scae_zoo.data.image_set import ImageSet
+from scae_zoo.errors import TrainingError
 from scae_zoo.factory import create_encoder
 from scae_zoo.pixels import normalize
 from scae_zoo.training.augmentation import RandomCrop
@@ -19,7 +20,7 @@ from scae_zoo.training.batches import Batches, Plain
 from scae_zoo.training.distributed import World
 from scae_zoo.training.loop import fit
 from scae_zoo.training.precision import precision
-from scae_zoo.training.run_folder import RunFolder, TrainingError
+from scae_zoo.training.run_folder import RunFolder
 from scae_zoo.training.settings import Optimization
 from scae_zoo.training.tasks import SegmentationTask, classification_task
 

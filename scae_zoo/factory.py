@@ -87,11 +87,13 @@ def build(
         in_chans: int,
         layers: Mapping[str, Any],
 ) -> tuple[ScaeEncoder, ScaeDecoder]:
-    """A headless encoder, with the checkpoint's weights where one is given, and a random decoder that mirrors it. It
-    adds the shortcuts as the checkpoint was trained, else, also where that has no decoder, as wanted, else it does.
+    """Both halves: a headless encoder, which timm gives the checkpoint's weights as it builds it, and a random decoder
+    that mirrors it. That adds the shortcuts as the checkpoint was trained, else, also where there is no decoder in it,
+    as wanted, else it does.
 
     Raises:
         ValueError: ``shortcuts`` contradicts the checkpoint.
+        CheckpointError: The encoder's file is damaged, or holds another one.
     """
     described = checkpoint.config.get('decoder') if checkpoint else None
     if checkpoint and described and shortcuts not in (None, described['shortcuts']):
@@ -160,6 +162,7 @@ def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dic
         index = torch.arange(in_chans) % channels
         weight, bias = weight[:, index], bias[index]
     return {**decoder, 'head.weight': weight, 'head.bias': bias}
+
 
 def create_segmenter(
         name: str,

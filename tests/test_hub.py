@@ -13,10 +13,10 @@ import hubconf
 from scae_zoo import CheckpointError, create_autoencoder
 from scae_zoo.checkpoints.finding import WEIGHTS
 
-from ..support.networks import ARCHITECTURES, DEFAULT, SHIPPED
-from ..support.processes import Process, code
+from .support.networks import ARCHITECTURES, DEFAULT, SHIPPED
+from .support.processes import Process, code
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 SHORT_NAMES = [name.removeprefix('scae_') for name in ARCHITECTURES]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scae_zoo import create_autoencoder, create_segmenter
-from scae_zoo.checkpoints import finding
+from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.data.sources import VOC_CLASSES
 from scae_zoo.experiments import sample_images
 from scae_zoo.experiments.experiment import experiment
@@ -40,7 +40,7 @@ def test_smoke(name: str, ended: Callable[[str], Smoke]) -> None:
     assert made
     with networks(name):
         for folder in made:
-            checkpoint = finding.open_folder(folder)
+            checkpoint = open_folder(folder)
             assert f'recipes/{name}.py --budget smoke' in checkpoint.recipe
             weights = str(checkpoint.folder)
             if checkpoint.kind == 'autoencoder':

@@ -138,7 +138,7 @@ def open_elsewhere(text: str, cache_dir: str | None = None) -> Checkpoint | None
 
 def find(
         name: str,
-        weights_or_tag: str | os.PathLike[str] | None = None,
+        weights: str | os.PathLike[str] | None = None,
         kind: str | None = None,
         cache_dir: str | None = None,
         way_out: str = '',
@@ -147,7 +147,7 @@ def find(
 
     Args:
         name: ``'scae_vgg16.dae_photos'``, or an architecture alone for its default checkpoint of that kind.
-        weights_or_tag: A tag, a whole name, or what ``open_elsewhere`` opens; goes before the name's own tag.
+        weights: A tag, a whole name, or what ``open_elsewhere`` opens; goes before the name's own tag.
         kind: 'autoencoder', 'classifier' or 'segmenter', where it matters.
         cache_dir: The Hub's cache, where it is not the usual one.
         way_out: What the caller's user can do where there is none, in the words of what he called.
@@ -155,7 +155,7 @@ def find(
     Raises:
         CheckpointError: There is no such checkpoint, or it is of another architecture or kind.
     """
-    return _find(*split_name(name), weights_or_tag, kind, cache_dir, way_out)
+    return _find(*split_name(name), weights, kind, cache_dir, way_out)
 
 
 def resolve(
@@ -168,7 +168,12 @@ def resolve(
         cache_dir: str | None,
         way_out: str,
 ) -> tuple[str, Checkpoint | None]:
-    """The architecture that a name means, and its checkpoint where one is needed; the arguments are those of ``find``.
+    """The architecture that a name means, and its checkpoint where one is needed.
+
+    Args:
+        name: And all but these two as in ``find``.
+        architectures: Those that there are.
+        needed: Whether a checkpoint is.
 
     Raises:
         ValueError: There is no such architecture.
@@ -189,14 +194,14 @@ def resolve(
 def _find(
         architecture: str,
         tag: str,
-        weights_or_tag: str | os.PathLike[str] | None,
+        weights: str | os.PathLike[str] | None,
         kind: str | None,
         cache_dir: str | None,
         way_out: str,
 ) -> Checkpoint:
-    given = os.fspath(weights_or_tag or '')
+    given = os.fspath(weights or '')
     other, is_whole_name, _ = given.partition('.')
-    elsewhere = open_folder(given) if isinstance(weights_or_tag, os.PathLike) else open_elsewhere(given, cache_dir)
+    elsewhere = open_folder(given) if isinstance(weights, os.PathLike) else open_elsewhere(given, cache_dir)
     if elsewhere is None and is_whole_name and other.startswith('scae_') and other != architecture:
         raise CheckpointError(f'{given}: is for {other}, not {architecture}; {there_are(architecture, kind)}')
     checkpoint = elsewhere or _find_by_name(

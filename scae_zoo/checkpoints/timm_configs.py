@@ -46,7 +46,7 @@ def verified_overlay(
         overlay: Mapping[str, Any] | None,
         cache_dir: str | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """timm's ``pretrained_cfg_overlay`` with ``file`` set to the encoder's file, found and verified by this module; and
+    """timm's ``pretrained_cfg_overlay`` with ``file`` set to the encoder's file, found and verified by the store; and
     the arguments that its network was made with (``Checkpoint.model_args``).
 
     timm itself would load a damaged file, fall back to a pickle, or raise without a message.
@@ -85,7 +85,7 @@ def verified_overlay(
     return overlay, checkpoint.model_args
 
 
-def claimed_names(
+def may_claim_names(
         names: Sequence[str],
         num_classes: int,
         known: Iterable[PretrainedCfg],

@@ -1,11 +1,13 @@
 """How good a classifier is: accuracy, and average precision by the VOC protocol."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn as nn
 from timm.utils import accuracy as top_k_accuracy
 
+from ..data.image_set import ImageSet
 from ..extras import training_extra
 from ..pixels import normalize
 from ..training.augmentation import RandomCrop
@@ -78,6 +80,13 @@ def accuracy(output: torch.Tensor, targets: torch.Tensor) -> float:
     return top_k_accuracy(output, targets)[0].item()
 
 
+def accuracies(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int) -> tuple[float, float]:
+    """Accuracy in percent on central crops, and with the logits averaged over each and its mirror."""
+    assert data.targets is not None
+    plain, averaged = logits_and_flip_average(model, data.images, cfg['mean'], cfg['std'], crop)
+    return accuracy(plain, data.targets), accuracy(averaged, data.targets)
+
+
 def average_precisions(scores: torch.Tensor, targets: torch.Tensor) -> list[float]:
     """Average precision of each class in percent: the area under its precision-recall curve, as scikit-learn and the
     code that Context Encoder's figures come from (philkr/voc-classification) have it; not VOC 2007's mean of 11 points.
@@ -96,11 +105,6 @@ def average_precisions(scores: torch.Tensor, targets: torch.Tensor) -> list[floa
             100 * float(average_precision_score(target[counted].numpy(), score[counted].numpy())) if some
             else float('nan'))
     return precisions
-
-
-def by_class(classes: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:
-    """Each class's figure as JSON can have it: None for NaN."""
-    return {name: None if value != value else value for name, value in zip(classes, values, strict=True)}
 
 
 def mean_average_precision(precisions: Iterable[float]) -> float:

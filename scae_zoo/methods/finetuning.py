@@ -12,11 +12,10 @@ from ..checkpoints.folder import Checkpoint, open_folder
 from ..data.image_files import subfolders
 from ..data.image_set import ImageSet
 from ..evaluation.classification import (
+    accuracies,
     accuracy,
     average_precisions,
-    by_class,
     logits,
-    logits_and_flip_average,
     mean_average_precision,
     ten_crop_scores,
 )
@@ -32,7 +31,7 @@ from ..training.precision import autocast
 from ..training.settings import FIRST_CROP_HELP, Supervised, setting
 from ..training.tasks import classification_task
 from ..training.writing import round_as_stored
-from .runs import RunOptions, configuration, configure, finish, is_finished, running, supervised_summary
+from .runs import RunOptions, by_class, configuration, configure, finish, is_finished, running, supervised_summary
 from .tensorboard import tensorboard_writer, write_scalars
 
 
@@ -191,13 +190,6 @@ def score(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int
     if data.multi_label:
         return mean_average_precision(average_precisions(output, data.targets))
     return accuracy(output, data.targets)
-
-
-def accuracies(model: torch.nn.Module, data: ImageSet, cfg: dict[str, Any], crop: int) -> tuple[float, float]:
-    """Accuracy in percent on central crops, and with the logits averaged over each and its mirror."""
-    assert data.targets is not None
-    plain, averaged = logits_and_flip_average(model, data.images, cfg['mean'], cfg['std'], crop)
-    return accuracy(plain, data.targets), accuracy(averaged, data.targets)
 
 
 def _measure(

@@ -196,6 +196,11 @@ def configure(
     encoder.pretrained_cfg = cfg if names is None else {**cfg, 'label_names': list(names)}
 
 
+def by_class(classes: Sequence[str], values: Sequence[float]) -> dict[str, float | None]:
+    """Each class's figure as JSON can have it: None for NaN."""
+    return {name: None if value != value else value for name, value in zip(classes, values, strict=True)}
+
+
 def supervised_summary(what: str, data: ImageSet, source: Checkpoint | None, epochs: int, budget: str) -> str:
     """The card's sentence on how such a network was made."""
     start = f'started from {source.name}' if source else 'trained from random weights'

@@ -11,7 +11,6 @@ from ..data.cache import Source
 from ..data.image_set import ImageSet, class_difference
 from ..data.masks import IGNORED, MAPPING, require_class_indices, values_of
 from ..data.sources import Pairs
-from ..evaluation.classification import by_class
 from ..evaluation.segmentation import mean_iou
 from ..extras import require_installed
 from ..factory import create_segmenter
@@ -23,7 +22,7 @@ from ..training.loop import fit
 from ..training.settings import Supervised, setting
 from ..training.tasks import SegmentationTask
 from ..training.writing import round_as_stored
-from .runs import RunOptions, configuration, configure, finish, is_finished, running, supervised_summary
+from .runs import RunOptions, by_class, configuration, configure, finish, is_finished, running, supervised_summary
 from .tensorboard import tensorboard_writer, write_scalars
 
 MASK_VALUES = 'mask_values'  # in a checkpoint's recipe, where they were given

@@ -301,7 +301,7 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     )
     model._model_args = made_with  # timm adds the caller's, and writes them into config.json
     names = model.pretrained_cfg.get('label_names')
-    if names and not timm_configs.claimed_names(
+    if names and not timm_configs.may_claim_names(
             names, getattr(model, 'num_classes', 0), default_cfgs[variant].cfgs.values(), pretrained,
             kwargs.get('pretrained_cfg'), kwargs.get('pretrained_cfg_overlay')):
         model.pretrained_cfg = model.default_cfg = {k: v for k, v in model.pretrained_cfg.items() if k != 'label_names'}

@@ -11,6 +11,7 @@ import torch
 
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding, timm_configs
+from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.factory import create_encoder, find_checkpoint, find_start
 from scae_zoo.training.writing import update_manifest, write
 
@@ -122,7 +123,7 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 29, 29)
     expected = timm.create_model(f'local-dir:{tmp_path / "mine"}', pretrained=True).eval()(x)
     assert not torch.allclose(expected, torch.zeros(()))
-    model = create_encoder(ARCHITECTURE, finding.open_folder(tmp_path / 'mine'))
+    model = create_encoder(ARCHITECTURE, open_folder(tmp_path / 'mine'))
     torch.testing.assert_close(model.eval()(x), expected)
     model = timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={
         'file': str(tmp_path / 'mine')})
@@ -140,7 +141,7 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     not_given = create_autoencoder(
         ARCHITECTURE, weights=str(tmp_path / f'{ARCHITECTURE}.silu'), act_layer=None, norm_layer=None, dtype=None)
     torch.testing.assert_close(not_given.eval()(x), again(x))
-    model = create_encoder(ARCHITECTURE, finding.open_folder(tmp_path / 'mine'), act_layer=None)
+    model = create_encoder(ARCHITECTURE, open_folder(tmp_path / 'mine'), act_layer=None)
     torch.testing.assert_close(model.eval()(x), expected)
 
 
@@ -153,7 +154,7 @@ def test_arguments_that_timm_does_not_know(tmp_path: Path, args: object) -> None
         create_autoencoder(ARCHITECTURE, weights=tmp_path / 'mine')
     ours = {'global_pool': '', 'drop_path_rate': 0.1, 'img_size': 29}  # what does not concern what is built here
     edit(tmp_path / 'mine' / 'config.json', lambda config: {**config, 'model_args': ours})
-    encoder = create_encoder(ARCHITECTURE, finding.open_folder(tmp_path / 'mine'), num_classes=2)
+    encoder = create_encoder(ARCHITECTURE, open_folder(tmp_path / 'mine'), num_classes=2)
     assert encoder(torch.randn(1, 3, 29, 29)).shape == (1, 2)
 
 

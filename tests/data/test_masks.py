@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scae_zoo.checkpoints import finding
+from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.data.cache import load
 from scae_zoo.data.sources import Pairs, find_source, load_images, with_mask_values
 
@@ -118,7 +118,7 @@ def test_classes_beyond_the_crop(tmp_path: Path) -> None:
     pixels[:, :3], pixels[:, 3:6], pixels[:, -3:] = 0, 1, 3
     folder = masked(tmp_path / 'set', *[Image.fromarray(pixels)] * 8)
     assert run('segment', folder, *START, '-o', tmp_path / 'run') == 0
-    assert finding.open_folder(tmp_path / 'run').config['pretrained_cfg']['label_names'] == ['0', '1', '2', '3']
+    assert open_folder(tmp_path / 'run').config['pretrained_cfg']['label_names'] == ['0', '1', '2', '3']
 
 
 def test_values_that_stand_for_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +132,7 @@ def test_values_that_stand_for_classes(tmp_path: Path, capsys: pytest.CaptureFix
     config = json.loads((out / 'run.json').read_text())
     assert config['mask_values'] == [0, 255]
     assert all('mask values 0,255' in config[key] for key in ('data', 'test'))
-    trained = finding.open_folder(out)
+    trained = open_folder(out)
     assert trained.config['pretrained_cfg']['label_names'] == ['0', '1']
     capsys.readouterr()
     assert run('evaluate', out, '--data', tmp_path / 'set') == 0  # as it was trained

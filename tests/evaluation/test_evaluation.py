@@ -10,9 +10,9 @@ from scae_zoo import create_segmenter
 from scae_zoo.data.image_set import ImageSet
 from scae_zoo.data.masks import IGNORED
 from scae_zoo.evaluation.classification import (
+    accuracies,
     accuracy,
     average_precisions,
-    by_class,
     central_crop,
     logits,
     logits_and_flip_average,
@@ -23,7 +23,7 @@ from scae_zoo.evaluation.denoising import psnr
 from scae_zoo.evaluation.features import knn_accuracy, linear_accuracy
 from scae_zoo.evaluation.segmentation import mean_iou
 from scae_zoo.evaluation.tiling import batches_of
-from scae_zoo.methods.finetuning import accuracies
+from scae_zoo.methods.runs import by_class
 from scae_zoo.pixels import normalize
 from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.tasks import segmentation_loss

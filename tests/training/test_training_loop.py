@@ -113,7 +113,7 @@ class Dtypes(TorchDispatchMode):
 @pytest.mark.parametrize('bfloat16', [True, False])
 def test_bfloat16_where_the_processor_has_it(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
-    """In the forward pass and in timm's Muon, which knows nothing else. Where there is none it is emulated here, and
+    """In the forward pass and in Muon. Where there is none it is emulated here, and
     only here."""
     monkeypatch.delenv('ONEDNN_MAX_CPU_ISA', raising=False)
     monkeypatch.setattr(torch.cpu, '_is_amx_tile_supported', lambda: False)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ import pytest
 import timm
 import torch
 
-from scae_zoo import CheckpointError, create_autoencoder
+from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 
 from ..support.checkpoint_folders import ARCHITECTURE, write_autoencoder
 from ..support.processes import Process, code
@@ -100,6 +101,21 @@ torch.save(model.state_dict(), {str(tmp_path / 'loaded.pt')!r})
     none = python(text, tmp_path / 'empty', address, offline=True)
     assert none.returncode == 1
     assert 'CheckpointError: me/mine: model.safetensors could not be downloaded' in none.stderr.splitlines()[-1]
+
+
+def test_another_cache(repository: Path, tmp_path: Path) -> None:
+    """Of what was downloaded before: it is looked into where it is given, and only there."""
+    cache = tmp_path / 'cache' / 'models--me--mine'
+    (cache / 'refs').mkdir(parents=True)
+    (cache / 'refs' / 'main').write_text(REVISION)
+    shutil.copytree(repository, cache / 'snapshots' / REVISION)
+    expected = create_autoencoder(ARCHITECTURE, weights=repository)
+    options = {'weights': 'hf-hub:me/mine', 'cache_dir': str(tmp_path / 'cache')}
+    for model in (create_autoencoder(ARCHITECTURE, **options), create_segmenter(ARCHITECTURE, 3, **options)):
+        torch.testing.assert_close(model.encoder.state_dict(), expected.encoder.state_dict(), rtol=0, atol=0)
+    for create in (create_autoencoder, partial(create_segmenter, num_classes=3)):
+        with pytest.raises(CheckpointError, match='me/mine: model.safetensors could not be downloaded'):
+            create(ARCHITECTURE, **options | {'cache_dir': str(tmp_path / 'other')})
 
 
 def test_the_encoder_alone(repository: Path, tmp_path: Path) -> None:

@@ -145,6 +145,15 @@ def test_another_activation_is_that_of_the_checkpoint(tmp_path: Path) -> None:
     torch.testing.assert_close(model.eval()(x), expected)
 
 
+def test_another_norm_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    """In both halves."""
+    model = randomize(write_autoencoder(tmp_path / 'mine', norm_layer='groupnorm'))
+    write(tmp_path / 'mine', model.encoder, model.decoder, **NOTES)
+    again = create_autoencoder(ARCHITECTURE, weights=str(tmp_path / 'mine'))
+    assert same(again, model, 1e-3)
+    assert isinstance(again.decoder.blocks[0].bn, torch.nn.GroupNorm)
+
+
 @pytest.mark.parametrize('args', [
     {'act_layer': 'nonsense'}, {'norm_layer': 7}, {'global_pool': 'most'}, ['act_layer']])
 def test_arguments_that_timm_does_not_know(tmp_path: Path, args: object) -> None:

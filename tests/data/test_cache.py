@@ -9,12 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from scae_zoo.data import cache_folder
 from scae_zoo.data.cache import Sample, Source, load
 from scae_zoo.data.named_sources import Passes
 from scae_zoo.data.sources import load_images
@@ -57,6 +59,16 @@ def test_decoded_once(cache: Path, tmp_path: Path) -> None:
     assert torch.equal(first.images, again.images)
     again.images.zero_()  # a copy of our own
     assert torch.equal(first.images, load_images(str(images), size=None).images)
+
+
+def test_mapped_on_other_systems(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = write_images(tmp_path / 'images', 3)
+    here = load_images(str(images), size=None).images.clone()
+    monkeypatch.setattr(cache_folder, 'sys', SimpleNamespace(platform='darwin'))
+    for _ in range(2):
+        there = load_images(str(images), size=None).images
+        assert torch.equal(there, here)
+        there.zero_()  # a copy of our own
 
 
 def test_two_processes_at_once(cache: Path, tmp_path: Path) -> None:
@@ -182,12 +194,13 @@ def test_lock_of_another_user(cache: Path, tmp_path: Path) -> None:
 
 def test_another_users_process_is_faster(cache: Path) -> None:
     """One that we cannot wait for: its entry is taken."""
-    inner = []
+    inner, theirs = [], []
 
     def image() -> Image.Image:
         if entered:
             entered.pop()
             inner.append(load(source, None).images)
+            theirs.append((entry_of(cache) / 'images').stat().st_ino)
         return Image.new('RGB', (4, 4), 'red')
 
     entered: list[None] = []
@@ -202,6 +215,36 @@ def test_another_users_process_is_faster(cache: Path) -> None:
     assert len(inner) == 1
     assert torch.equal(outer, inner[0])
     assert folders(cache) == sorted([entry_of(cache).name, lock.name])
+    assert theirs == [(entry_of(cache) / 'images').stat().st_ino]
+
+
+@pytest.mark.parametrize('whole', [True, False])
+def test_another_process_takes_the_name_at_the_last_moment(
+        cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+    def late(self: Path, target: Path) -> Path:
+        shutil.copytree(self, target)
+        if not whole:
+            (target / 'index.json').unlink()
+        return rename(self, target)
+
+    images = write_images(tmp_path / 'images', 2)
+    rename = Path.rename
+    monkeypatch.setattr(Path, 'rename', late)
+    if whole:
+        assert len(load_images(str(images), size=None)) == 2
+    else:
+        with pytest.raises(ValueError, match=r'cache: cannot be written \('):
+            load_images(str(images), size=None)
+    assert folders(cache) == [entry_of(cache).name]
+
+
+def test_entry_that_is_not_whole(cache: Path, tmp_path: Path) -> None:
+    """It is built anew."""
+    images = write_images(tmp_path / 'images', 2)
+    whole = load_images(str(images), size=None).images.clone()
+    (entry_of(cache) / 'index.json').unlink()
+    (entry_of(cache) / 'images').write_bytes(b'')
+    assert torch.equal(load_images(str(images), size=None).images, whole)
 
 
 def test_entry_that_cannot_be_read(cache: Path, tmp_path: Path) -> None:
@@ -219,6 +262,36 @@ def test_entry_that_cannot_be_read(cache: Path, tmp_path: Path) -> None:
         load_images(str(images), size=None)
     shutil.rmtree(entry)
     assert len(load_images(str(images), size=None)) == 2
+
+
+def test_entry_of_an_earlier_version(
+        cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not say what was left out, nor anything of masks."""
+    images = write_images(tmp_path / 'images', 2)
+    before = load_images(str(images), size=None)
+    path = entry_of(cache) / 'index.json'
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps({key: index[key] for key in ('shape', 'masks', 'unreadable')}))
+    capsys.readouterr()
+    after = load_images(str(images), size=None)
+    assert torch.equal(after.images, before.images)
+    assert after.origins.among(before.origins).tolist() == [0, 1]
+    assert after.mask_indices == ()
+    assert 'EXIF' not in capsys.readouterr().err
+
+
+def test_labels_are_no_program(cache: Path, tmp_path: Path) -> None:
+    """Others may write into a cache that is shared: NumPy's files can hold code."""
+    class Program:
+        def __reduce__(self) -> tuple:
+            return (tmp_path / 'ran').touch, ()
+
+    images = write_images(tmp_path / 'set' / 'cat', 2).parent
+    load_images(str(images), size=None)
+    np.save(entry_of(cache) / 'labels.npy', np.array([Program(), 0], object), allow_pickle=True)
+    with pytest.raises(ValueError, match='cannot be read from the cache'):
+        load_images(str(images), size=None)
+    assert not (tmp_path / 'ran').exists()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone can make another user's files")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scae_zoo.cli import main
-from scae_zoo.data.sources import find_source
+from scae_zoo.data.sources import find_source, load_images
 from scae_zoo.data.splits import split_name
 
 from ..support.pictures import save, save_mask
@@ -52,6 +52,12 @@ def test_images_and_masks_below_each_split(tmp_path: Path) -> None:
     assert found(folder, 'test', masks=True) == ['val/img_dir/0.png']
 
 
+def test_annotations_that_are_no_masks(tmp_path: Path) -> None:
+    folder = layout(tmp_path, 'images/0.png')
+    touch(folder / 'annotations' / '0.xml')
+    assert found(folder, labels=False) == ['images/0.png']
+
+
 def test_a_split_without_masks(tmp_path: Path) -> None:
     """The next one that has some is measured on."""
     folder = layout(tmp_path, 'images/train/a.png', 'masks/train/a.png', 'images/val/b.png', 'masks/val/b.png',
@@ -94,6 +100,8 @@ def test_splits_in_each_class(tmp_path: Path) -> None:
     assert find_source(str(folder)).classes == ('cat', 'dog')
     assert (split_name(folder, 'train'), split_name(folder, 'test')) == ('train', 'test')
     assert split_name(folder, 'train', in_classes=False) is None  # they may be data sets
+    with pytest.raises(ValueError, match='has no split extra'):
+        find_source(str(folder), 'extra')
 
 
 @pytest.mark.parametrize(('files', 'fault'), [
@@ -171,13 +179,29 @@ def test_a_run_in_the_datas_folder(out: str, tmp_path: Path) -> None:
     touch(folder / out / 'run.json', folder / out / 'log.jsonl', *(
         checkpoint / name for name in ('config.json', 'manifest.json', 'model.safetensors')),
         folder / out / 'tensorboard' / 'events.out.tfevents.1')
-    for picture in ('scae_demo/demo.png', 'runs/probes/probes.png', 'runs/recipe/cpu/curves.png'):
+    for picture in ('scae_demo/demo.png', 'runs/probes/probes.png', 'runs/recipe/cpu/curves.png',
+                    'runs/.thumbnails/0.png', 'runs/@eaDir/0.png'):
         save(folder / picture, 0)
     touch(folder / 'runs' / 'probes' / 'mine' / 'run.json', folder / 'runs' / 'recipe' / 'cpu' / 'seed0' / 'run.json')
+    (folder / 'runs' / 'last.json').symlink_to('probes/mine/run.json')
     for labels in (True, False):
         again = find_source(str(folder), labels=labels)
         assert (again.identity, again.version, again.classes) == (before.identity, before.version, before.classes)
     assert 'a folder of runs' in again.left_out
+
+
+def test_the_cache_in_the_datas_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no class; a folder with a table of contents alone may have been meant as one."""
+    folder = layout(tmp_path, 'cat/0.png', 'dog/0.png')
+    before = find_source(str(folder))
+    monkeypatch.setenv('SCAE_ZOO_CACHE', str(folder / 'cache'))
+    load_images(str(folder), size=None)
+    assert next((folder / 'cache').glob('*/index.json')).is_file()
+    again = find_source(str(folder))
+    assert (again.identity, again.classes) == (before.identity, before.classes)
+    touch(folder / 'eel' / 'index.json')
+    with pytest.raises(ValueError, match='eel: is a class without images'):
+        find_source(str(folder))
 
 
 def test_a_run_in_a_classs_folder(tmp_path: Path) -> None:
@@ -229,6 +253,20 @@ def test_a_second_folder_of_the_same_split(tmp_path: Path) -> None:
     assert found(folder) == ['train/a/1.png']
     assert 'training/' in source.left_out
     assert 'test' not in source.left_out
+
+
+def test_splits_whose_names_are_exact_go_first(tmp_path: Path) -> None:
+    folder = layout(tmp_path, 'train/1.png', 'test/2.png', 'train_old/3.png', 'test_old/4.png')
+    assert found(folder, labels=False) == ['train/1.png']
+    assert found(folder, 'test', labels=False) == ['test/2.png']
+
+
+def test_a_table_makes_a_split_of_train(tmp_path: Path) -> None:
+    """Without one it would be a class."""
+    folder = layout(tmp_path, 'train/1.png', 'more/2.png')
+    assert found(folder) == ['more/2.png', 'train/1.png']
+    (folder / 'train' / 'labels.csv').write_text('image,cat\n1.png,1\n')
+    assert found(folder) == ['train/1.png']
 
 
 def test_a_table_in_a_doubled_folder(tmp_path: Path) -> None:

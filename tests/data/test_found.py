@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from scae_zoo.data.image_files import extensions
+from scae_zoo.data.image_files import NO_IMAGE, LeftOut, described, extensions
 from scae_zoo.data.sources import find_source, load_images
 
 from ..support.pictures import encoded, picture, save, save_mask, values, write_shard
@@ -38,6 +38,7 @@ def test_formats_that_pillow_reads(tmp_path: Path) -> None:
     written = {path.suffix.lower() for path in (tmp_path / 'all').iterdir()}
     assert len(images) == len(written - {'.pdf', '.eps'})
     assert written >= {'.gif', '.jfif', '.jpe', '.pgm', '.pbm', '.pnm', '.avif', '.jp2', '.j2k', '.tga', '.ico', '.png'}
+    assert '.mpo' in extensions()  # photographs of cameras with two lenses
     frames = [picture(value, (32, 32)) for value in (10, 20)]
     frames[0].save(tmp_path / 'two.gif', save_all=True, append_images=frames[1:])
     (tmp_path / 'flat').mkdir()
@@ -88,13 +89,21 @@ def test_what_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (folder / 'index.json').is_file()
 
 
+def test_many_kinds_that_are_left_out() -> None:
+    """The rare ones are not named."""
+    kinds = LeftOut({(NO_IMAGE, f'.{suffix}'): 1009 - i for i, suffix in enumerate('abcde')})
+    assert described(kinds) == '1,009 .a, 1,008 .b, 1,007 .c, 1,006 .d, 1,005 .e (no images)'
+    kinds[NO_IMAGE, '.f'] = 1
+    assert described(kinds) == '1,009 .a, 1,008 .b, 1,007 .c, 1,006 .d, ... (no images)'
+
+
 def test_images_that_a_table_does_not_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for i in range(3):
         save(tmp_path / f'{i}.png', i)
     (tmp_path / 'labels.csv').write_text('image,cat,dog\n0.png,1,0\n1.png,0,1\n')
     load_images(str(tmp_path), size=None)
     line, = said(capsys)
-    assert line.startswith('found 2 images of 2 classes (cat, dog) in ')
+    assert line.startswith(f'found 2 images of 2 classes (cat, dog) in {tmp_path}, no splits; ')
     assert line.endswith('; left out: 1 images (not in labels.csv)')
 
 

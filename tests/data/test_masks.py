@@ -13,6 +13,7 @@ from PIL import Image
 
 from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.data.cache import load
+from scae_zoo.data.masks import values_of
 from scae_zoo.data.sources import Pairs, find_source, load_images, with_mask_values
 
 from ..support.pictures import png, refused, save, tiff
@@ -79,7 +80,9 @@ def test_many_bits(tmp_path: Path, kind: str) -> None:
 def test_alpha_that_says_nothing(tmp_path: Path) -> None:
     grey = Image.fromarray(STEPS)
     assert np.array_equal(first_mask(masked(tmp_path, grey.convert('LA'))), STEPS)
-    grey.putalpha(254)
+    alpha = Image.new('L', grey.size, 255)
+    alpha.putpixel((0, 0), 254)
+    grey.putalpha(alpha)
     refused(masked(tmp_path, grey), 'masks/0.png: is partly transparent', masks=True)
 
 
@@ -91,6 +94,12 @@ def test_lossy_masks_are_refused(tmp_path: Path, kind: str, options: dict[str, A
     folder = masked(tmp_path, exact, exact.convert('RGB') if kind == 'WEBP' else exact, format=kind, **options)
     refused(folder, f'masks/0.png: is a {kind} image, whose compression can change the values', masks=True,
             max_unreadable=1)
+
+
+def test_values_of_many_masks() -> None:
+    masks = torch.zeros(600, 1, 2, dtype=torch.uint8)
+    masks[0, 0, 1], masks[599, 0, 0] = 7, 255
+    assert values_of(masks) == [0, 7, 255]
 
 
 @pytest.mark.parametrize(('values', 'ways'), [
@@ -191,6 +200,13 @@ def test_mask_values_are_for_segmenters(capsys: pytest.CaptureFixture[str]) -> N
     assert '--mask-values: for segmenters; ' in capsys.readouterr().err
 
 
+def test_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    """It is named, not its mask."""
+    folder = masked(tmp_path, Image.fromarray(STEPS))
+    (folder / 'images' / '0.png').write_bytes(b'nonsense')
+    refused(folder, 'images/0.png: ', masks=True)
+
+
 SKY, SEA, VOID = (0, 0, 255), (10, 200, 30), (0, 0, 0)
 COLOURS = 'sky 0 0 255\nvoid 0 0 0\nsea 10 200 30\n'
 
@@ -230,8 +246,10 @@ def test_faulty_colours(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     picture.paste((0, 0, 254), (0, 1, 1, 3))
     picture.putpixel((0, 0), (9, 9, 9))
     masked(folder, picture, classes=COLOURS)
-    refused(folder, r'masks/0.png: has the colour 0 0 254 \(2 pixels\), which is not in the table classes.txt; 2 such',
-            masks=True, max_unreadable=1)
+    refused(folder, r'masks/0.png: has the colour 0 0 254 \(2 pixels\), which is not in the table classes.txt; 2 such '
+            'colours$', masks=True, max_unreadable=1)
+    masked(folder, Image.new('RGB', (4, 3), 'white'), classes=COLOURS)  # a larger value than all in the table
+    refused(folder, r'has the colour 255 255 255 \(12 pixels\), which is not in the table classes.txt$', masks=True)
     Image.fromarray(STEPS.astype(np.uint16)).save(folder / 'masks' / '0.png')
     refused(folder, 'masks/0.png: is a I;16 image; classes.txt gives colours', masks=True)
 

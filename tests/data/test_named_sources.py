@@ -75,6 +75,7 @@ def test_stl10_folds_are_images_of_train(stl10: Path) -> None:
                                 ('train', 'fold0', 2), ('fold0', 'fold1', 1)):
         assert len(sets[test].origins.among(sets[train].origins)) == shared
     assert sets['fold0'].origins.among(sets['fold1'].origins).tolist() == [1]
+    assert sets['fold0'].origins.file(1) == 'torch/stl10 train'  # what a refusal names
 
 
 @pytest.mark.parametrize(('name', 'cls', 'key'), [

@@ -54,6 +54,26 @@ def test_class_folders(tmp_path: Path) -> None:
     assert values(load_images(str(tmp_path), 'more', size=None)) == [4]
 
 
+def test_classes_with_numbers(tmp_path: Path) -> None:
+    """Their order is that of the numbers, and of small letters, as timm has it."""
+    for name in ('10', '9', 'b2', 'B10', 'AB', 'a_b'):
+        save(tmp_path / name / '0.png', 0)
+    assert find_source(str(tmp_path)).classes == ('9', '10', 'a_b', 'AB', 'b2', 'B10')
+
+
+def test_identity_stays_what_it_was(tmp_path: Path) -> None:
+    """Of the names, the sizes and the table: runs that an earlier version began go on."""
+    for i, name in enumerate(('a/0.png', 'b/1.png')):
+        (tmp_path / 'set' / name).parent.mkdir(parents=True)
+        (tmp_path / 'set' / name).write_bytes(b'x' * i)
+    assert find_source(str(tmp_path / 'set')).identity == 'set 2 images fdc3eaf811707ead'
+    (tmp_path / 'set' / 'labels.csv').write_text('image,cat\na/0.png,1\n')
+    assert find_source(str(tmp_path / 'set')).identity == 'set 1 images b9d9c1e7c7ff8865'
+    shutil.copytree(tmp_path / 'set' / 'b', tmp_path / 'set' / 'images')
+    shutil.copytree(tmp_path / 'set' / 'b', tmp_path / 'set' / 'masks')
+    assert find_source(str(tmp_path / 'set'), masks=True).identity == 'set 1 images 992b4c2ea21fa26c'
+
+
 def test_classes_that_sort_alike(tmp_path: Path) -> None:
     """Their order is the same in every process, whatever Python's hashes are, and whatever the file system says."""
     for i, name in enumerate(('01', '1', 'A', 'a', 'B', 'b')):

@@ -67,6 +67,11 @@ def test_blank_rows(folder: Path) -> None:
     assert found(folder) == {'0.png': [1, 0], '1.png': [0, 1]}
 
 
+def test_marks_in_classes(folder: Path) -> None:
+    write(folder, 'image;"cat, ""big""";"dog"""', '0.png;1;0')
+    assert find_source(str(folder)).classes == ('cat, "big"', 'dog"')
+
+
 def test_marks_in_names(tmp_path: Path) -> None:
     save(tmp_path / 'a, b' / 'c.png', 0)
     save(tmp_path / 'a;b.png', 0)
@@ -135,6 +140,7 @@ def test_one_table_above_the_splits(tmp_path: Path) -> None:
     for split, names in (('train', '012'), ('test', '023')):
         for name in names:
             save(tmp_path / split / f'{name}.png', 0)
+    save(tmp_path / '.thumbnails' / '1.png', 0)
     write(tmp_path, TABLE[0], 'train/0.png,1,0', r'test\0.png,0,1', '1.png,,1', '3.png,1,')  # 2.png is in neither
     assert found(tmp_path) == {'train/0.png': [1, 0], 'train/1.png': [-1, 1]}
     assert found(tmp_path, 'test') == {'test/0.png': [0, 1], 'test/3.png': [1, -1]}
@@ -162,6 +168,7 @@ def test_names_of_classes_as_other_systems_write_them(tmp_path: Path) -> None:
     for text in (b'\xef\xbb\xbfciel\r\nh\xc3\xa9t\r\n', 'ciel\rhe\u0301t', 'ciel\nh\u00e9t\n\n \n',
                  ' ciel\t\nh\u00e9t'.encode('utf-16')):
         assert classes(tmp_path, text) == ('ciel', 'h\u00e9t')
+    assert len(classes(tmp_path, '\n'.join(map(str, range(255))))) == 255  # no more can be told apart
     with pytest.raises(ValueError, match='classes.txt: is not UTF-8; save it as that'):
         classes(tmp_path, b'ciel\r\nh\xe9t\r\n')
 

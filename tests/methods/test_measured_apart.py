@@ -87,6 +87,15 @@ def test_around_images_that_cannot_be_read(images: Path) -> None:
         assert not overlap(train.subset(torch.tensor([1]), 'second'), first)
 
 
+def test_broken_links(images: Path) -> None:
+    """None of them is the file that another one would be."""
+    for split in ('train', 'test'):
+        (images / split / 'a' / '9.png').symlink_to(f'no_{split}.png')
+    train, test = (find_source(str(images), split) for split in ('train', 'test'))
+    assert not overlap(ImageStream(train, 8), Pairs(test))
+    assert '(1 such images of 7)' in overlap(ImageStream(few(train, 1), 8), Pairs(train))
+
+
 def test_images_that_a_classifier_named(images: Path, tmp_path: Path, data: Path) -> None:
     teacher = tmp_path / 'teacher'
     assert run('finetune', data / 'classes', '--model', 'scae_springenberg9', *SMALL, '-o', teacher) == 0
@@ -95,6 +104,7 @@ def test_images_that_a_classifier_named(images: Path, tmp_path: Path, data: Path
     student = pseudo_labelled(open_folder(teacher), labelled, others, 1., torch.device('cpu'))
     assert len(student) == len(train)
     assert f'({len(others)} such images of {len(others)})' in overlap(student, others)
+    assert overlap(others, student).startswith(str(data / 'classes' / 'train'))
     assert not overlap(student, load_images(str(data / 'classes'), 'test', size=32))
 
 

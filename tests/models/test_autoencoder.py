@@ -219,6 +219,7 @@ def test_timm_finds_the_configuration() -> None:
         config = timm.data.resolve_model_data_config(model)
         assert config['input_size'] == (3, 29, 29)
         assert config['mean'] == pytest.approx((0.4914, 0.4822, 0.4465))
+        assert 'state_dict' not in model.pretrained_cfg  # which would keep all weights twice
         model.pretrained_cfg = {**model.pretrained_cfg, 'mean': (0.1, 0.2, 0.3)}
         assert timm.data.resolve_model_data_config(model)['mean'] == (0.1, 0.2, 0.3)
 

@@ -1,6 +1,9 @@
 """What the training loop says of its passes, and what the optimiser is told."""
 
+import contextlib
+import io
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +32,7 @@ def test_the_logged_loss_is_the_mean_of_each_pass(
         f'epoch {i}  loss 0.6931  lr 1e-30' for i in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(('seconds', 'speed'), [(0.5, 8.), (1.9, 2.11), (0.03, 133)])
+@pytest.mark.parametrize(('seconds', 'speed'), [(0.5, 8.), (1.9, 2.11), (0.0399, 100), (0.03, 133)])
 def test_times_are_those_of_the_training(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, speed: float) -> None:
     """Two steps of four images a pass; the time between two parts of a run is not counted, nor is what is lost."""
@@ -74,6 +77,28 @@ def test_another_than_the_main_process_neither_writes_nor_prints(
     assert not (tmp_path / STATE).exists()
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_far_a_pass_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From where it goes on, and only as long as it lasts; other processes show nothing."""
+    def shown(rank: int = 0, stop_at: int | None = None) -> str:
+        monkeypatch.setattr(sys, 'stderr', terminal := Terminal())
+        with contextlib.nullcontext() if stop_at is None else pytest.raises(Stopped):
+            train(tmp_path / str(rank), rank=rank, stop_at=stop_at)
+        return terminal.getvalue()
+
+    assert shown(stop_at=2).startswith('\repoch 1/2:   0%|          | 0.00/8.00 [00:00<?, ? images/s]\r')
+    text = shown()
+    assert text.startswith('\repoch 1/2:  50%|#####     | 4.00/8.00 [')
+    assert '\repoch 2/2:   0%|          | 0.00/8.00 [' in text
+    assert text.rpartition('images/s]')[2].strip(' \r') == ''
+    assert '\n' not in text
+    assert shown(rank=1) == ''
+
+
 def test_what_is_measured_after_a_pass_joins_its_row(tmp_path: Path) -> None:
     _, log = train(tmp_path, on_epoch=lambda row, model: {'twice': 2 * row['epoch']})
     assert [(row['epoch'], row['twice']) for row in log] == [(1, 2), (2, 4)]
@@ -101,3 +126,14 @@ def test_weights_decay_but_not_biases_and_norms(tmp_path: Path) -> None:
     model, _ = train(tmp_path, images=4, epochs=1, opt='adamw', lr=1e-30, sched='constant', weight_decay=1e29)
     for old, change in zip(before, moved(before, model), strict=True):
         torch.testing.assert_close(change, old * (-0.1 if old.ndim > 1 else 0.), rtol=1e-4, atol=1e-9)
+
+
+def test_dropout_is_drawn_anew(tmp_path: Path) -> None:
+    """For each step, seed and process."""
+    def drawn(name: str, **options: int) -> list[float]:
+        numbers: list[float] = []
+        train(tmp_path / name, images=4, change=lambda model: model.register_forward_pre_hook(
+            lambda *_: numbers.append(torch.rand(()).item())), **{'epochs': 1, **options})
+        return numbers
+
+    assert len({*drawn('steps', epochs=2), *drawn('rank', rank=1), *drawn('seed', seed=1)}) == 4

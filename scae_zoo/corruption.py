@@ -111,6 +111,10 @@ class BlockMask:
         _check_images(x)
         if x.ndim == 3:
             return self(x[None], generator)[0]
+        return x.masked_fill(self.blocks(x, generator), 0)
+
+    def blocks(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Which pixels of N x C x H x W images a call with the same generator masks, N x 1 x H x W bool."""
         n, _, height, width = x.shape
         rows, cols = ((side + self.size - 2) // self.size + 1 for side in (height, width))  # that any offset shows
         rand = torch.rand(n, rows * cols + 2, device=x.device, generator=generator)
@@ -122,8 +126,7 @@ class BlockMask:
         y = (torch.arange(height, device=x.device) + offset[:, :1]) // self.size
         z = (torch.arange(width, device=x.device) + offset[:, 1:]) // self.size
         cell = y[:, :, None] * cols + z[:, None, :]
-        mask = mask.gather(1, cell.flatten(1)).view(n, 1, height, width)
-        return x.masked_fill(mask, 0)
+        return mask.gather(1, cell.flatten(1)).view(n, 1, height, width)
 
 
 def parse_corruption(

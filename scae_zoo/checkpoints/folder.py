@@ -30,6 +30,12 @@ if TYPE_CHECKING:  # timm is imported where it is needed: `scae list` does witho
 ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
+HEADLINES = {  # of the entries in metrics.json
+    'denoising_psnr': '{denoised:.2f} dB at sigma {sigma:g}',
+    'filling_psnr': '{filled_inside:.2f} dB inside {corruption}',
+    'accuracy': '{value:.2f} % accuracy', 'mean_average_precision': '{value:.2f} % mAP',
+    'mean_iou': '{value:.2f} % mean IoU',
+}
 RUN = 'run.json'  # marks the folder of a training run, which holds the checkpoint's
 
 
@@ -113,6 +119,17 @@ class Checkpoint:
         """Measured figures; none where others wrote the folder."""
         recorded = self.files or (self.folder / 'metrics.json').exists()
         return self._parse('metrics.json') if recorded else {}
+
+    @property
+    def headline(self) -> str:
+        """The figure that matters most in a few words; empty where none was measured."""
+        for key, text in HEADLINES.items():
+            if key in self.metrics:
+                try:
+                    return text.format(**self.metrics[key])
+                except (KeyError, TypeError, ValueError):
+                    raise self.error('metrics.json', f'{key} has not the figures that it should have') from None
+        return ''
 
     @property
     def architecture(self) -> str:

@@ -17,7 +17,7 @@ COMMANDS = {  # the module of each, and what it does
         'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
         'With --noise none they are reconstructed as they are, and the reconstructions are written alone,\n'
         'with the colour profile, transparency and resolution of the image, and grey where it is grey.')),
-    'demo': ('pictures', 'Denoise a real photograph with a pretrained auto-encoder; needs no network.'),
+    'demo': ('pictures', 'Denoise a real photograph, and fill one in of which a quarter is missing; needs no network.'),
     'pretrain': ('training', (
         'Train an auto-encoder on images without labels.\n\n'
         'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
@@ -35,9 +35,9 @@ COMMANDS = {  # the module of each, and what it does
         '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.')),
     'evaluate': ('measuring', (
         'Measure a checkpoint on images.\n\n'
-        "An auto-encoder's denoising (PSNR, SSIM; labels are not looked at), a classifier's accuracy on central\n"
-        "crops or its mean average precision over 10 random crops, a segmenter's mean IoU; the card's figure is\n"
-        'printed beside it.')),
+        'How well an auto-encoder removes noise (PSNR, SSIM) or fills in masked blocks (PSNR; labels are not looked\n'
+        "at), a classifier's accuracy on central crops or its mean average precision over 10 random crops, a\n"
+        "segmenter's mean IoU; the card's figure is printed beside it.")),
     'probe': ('measuring', (
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
         'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.')),

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 UNITS = {  # of the figures in metrics.json, by the beginning of their keys
-    'denoising_psnr': ' dB', 'accuracy': ' %', 'mean_average_precision': ' %', 'mean_iou': ' %',
+    'denoising_psnr': ' dB', 'filling_psnr': ' dB', 'accuracy': ' %', 'mean_average_precision': ' %', 'mean_iou': ' %',
     'training_seconds': ' s'}
 CONDITIONS = {  # and of what stands beside one of them
-    'sigma': ' of 255', 'crop': ' pixels', 'seed': '', 'noisy_ssim': '', 'denoised_ssim': ''}
+    'sigma': ' of 255', 'corruption': '', 'crop': ' pixels', 'seed': '', 'noisy_ssim': '', 'denoised_ssim': ''}
 PER_CLASS = {'average_precision': 'image', 'iou': 'pixel'}  # in percent; of a class that no image or pixel has, none
 
 

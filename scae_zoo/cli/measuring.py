@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from ..checkpoints.folder import Checkpoint
+from ..corruption import parse_corruption
 from ..data.cache import Source, load
 from ..data.image_set import ImageSet, class_difference, few_names
 from ..data.masks import joined
@@ -23,10 +24,10 @@ from ..evaluation.classification import (
     mean_average_precision,
     ten_crop_scores,
 )
-from ..evaluation.denoising import denoising_quality
+from ..evaluation.restoration import EVALUATION_SIGMA, FillingQuality, measure, measured_by
 from ..evaluation.segmentation import mean_iou
 from ..factory import create_encoder, create_segmenter, find_checkpoint, find_start
-from ..methods.pretraining import EVALUATION_SIGMA
+from ..methods.pretraining import CORRUPTION_HELP
 from ..methods.probing import LayerQuality, Probing, probe
 from ..methods.runs import RunOptions
 from ..methods.segmenting import MASK_VALUES, checked, require_classes
@@ -46,10 +47,22 @@ from .options import (
     test_data,
 )
 
+CARD = {  # what is printed of an auto-encoder's entry in metrics.json
+    'denoising_psnr': '{denoised:.2f} dB mean over {images} images',
+    'filling_psnr': '{filled_inside:.2f} dB inside the blocks, {filled:.2f} dB of the whole image, {images} images',
+}
+
 
 def evaluate_command(args: argparse.Namespace) -> int:
-    if not 0 <= args.sigma < float('inf'):
+    if args.sigma is not None and not 0 <= args.sigma < float('inf'):
         raise ValueError(f'--sigma must be a finite number, at least 0, not {args.sigma}')
+    if args.corruption is not None:
+        if args.sigma is not None:
+            raise ValueError(f'--sigma: --corruption {args.corruption} is given; leave one of the two out')
+        try:  # a wrong option is refused before anything is loaded
+            parse_corruption(args.corruption, (0.,), (1.,))
+        except ValueError as error:
+            raise ValueError(f'--corruption: {error}') from None
     checkpoint = find_checkpoint(args.name)
     for option, given, kind in (('--crop', args.crop, 'autoencoder'), ('--mask-values', args.mask_values, 'segmenter')):
         if given and checkpoint.kind != kind:
@@ -90,21 +103,40 @@ def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
 def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
+    corruption = args.corruption or _measured_by(args.sigma, checkpoint)
     images = _images(args, checkpoint, default_size(cfg, args.crop), args.crop,
                      labels=False).images  # as training measured them
     if args.crop:
         images = central_crop(images, args.crop)
-    result = denoising_quality(model.to(device), images, args.sigma, cfg['mean'], cfg['std'], seed=args.seed)
+    result = measure(model.to(device), images, corruption, seed=args.seed)
     crops = f'central crops of {args.crop} x {args.crop}, ' if args.crop else ''
-    print(f'{checkpoint.name}: {result.images} images, {crops}Gaussian noise of sigma {args.sigma} (of 255), clipped')
-    for label, mean, pooled, ssim in (
-            ('noisy   ', result.noisy, result.noisy_pooled, result.noisy_ssim),
-            ('denoised', result.denoised, result.denoised_pooled, result.denoised_ssim)):
-        print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error, '
-              f'SSIM {ssim:.4f}')
-    recorded = checkpoint.metrics.get('denoising_psnr')
-    if isinstance(recorded, dict) and recorded.get('sigma') == args.sigma and not args.crop:
-        _print_card(checkpoint, 'denoising_psnr', '{denoised:.2f} dB mean over {images} images')
+    found = result.quality
+    if isinstance(found, FillingQuality):
+        print(f'{checkpoint.name}: {found.images} images, {crops}{corruption}, masked pixels in the mean colour')
+        for label, inside, whole in (
+                ('masked', found.masked_inside, found.masked), ('filled', found.filled_inside, found.filled)):
+            print(f'  {label}    {inside:.2f} dB inside the blocks, {whole:.2f} dB of the whole image, '
+                  'mean over images')
+    else:
+        sigma = corruption.partition(':')[2]
+        print(f'{checkpoint.name}: {found.images} images, {crops}Gaussian noise of sigma {sigma} (of 255), clipped')
+        for label, mean, pooled, ssim in (
+                ('noisy   ', found.noisy, found.noisy_pooled, found.noisy_ssim),
+                ('denoised', found.denoised, found.denoised_pooled, found.denoised_ssim)):
+            print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error, '
+                  f'SSIM {ssim:.4f}')
+    recorded = checkpoint.metrics.get(result.key)
+    if isinstance(recorded, dict) and result.corruption.items() <= recorded.items() and not args.crop:
+        _print_card(checkpoint, result.key, CARD[result.key])
+
+
+def _measured_by(sigma: float | None, checkpoint: Checkpoint) -> str:
+    """What an auto-encoder is measured with where no --corruption is given: Gaussian noise of that sigma, else what
+    training measured it with."""
+    if sigma is None:
+        with suppress(TypeError, ValueError):  # others may write what they like there, or nothing
+            return measured_by(_recorded(checkpoint, 'corruption'))
+    return f'gaussian:{EVALUATION_SIGMA if sigma is None else sigma}'
 
 
 def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -213,8 +245,10 @@ def add_commands(command: Command) -> None:
                           'hf-hub:USER/REPOSITORY')
     sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
     sub.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
-    sub.add_argument('--sigma', type=float, default=EVALUATION_SIGMA,
-                     help="noise that an auto-encoder is measured with, of 255 (default: %(default)s)")
+    sub.add_argument('--corruption', help=(
+        f'what an auto-encoder is measured with: {CORRUPTION_HELP} (default: the blocks that it was trained to fill, '
+        f'else gaussian:{EVALUATION_SIGMA})'))
+    sub.add_argument('--sigma', type=float, help='the same as --corruption gaussian:SIGMA')
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
     sub.add_argument('--crop', type=whole_number(17),
                      help='measure an auto-encoder on the central CROP x CROP pixels, without the card beside it '

@@ -1,5 +1,6 @@
 """How good an auto-encoder is: PSNR and SSIM of what it makes of corrupted images."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -26,18 +27,29 @@ class DenoisingQuality(NamedTuple):
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each image of two N x C x H x W batches in 0-255 pixel units, as N float32 values."""
-    return _decibel((a.float() - b.float()).square().flatten(1).mean(1))
+    return decibel((a.float() - b.float()).square().flatten(1).mean(1))
 
 
-def _decibel(mse: torch.Tensor) -> torch.Tensor:
+def decibel(mse: torch.Tensor) -> torch.Tensor:
     return 10 * torch.log10(255 ** 2 / mse)
+
+
+def reconstructions(model: Scae, images: torch.Tensor, corrupt: Callable[..., torch.Tensor], mean: tuple[float, ...],
+                    std: tuple[float, ...], seed: int, batch_size: int | None) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Batches of images, of the same corrupted, and reconstructed from that, in 0-255 pixel units, clipped."""
+    device = next(model.eval().parameters()).device
+    generator = torch.Generator(device).manual_seed(seed)
+    for clean in batches_of(images, batch_size=batch_size):
+        clean = clean.to(device)
+        corrupted = corrupt(normalize(clean, mean, std), generator)
+        yield clean, denormalize(corrupted, mean, std), denormalize(model(corrupted), mean, std)
 
 
 @torch.inference_mode()
 def denoising_quality(
         model: Scae,
         images: torch.Tensor,
-        sigma: float,
+        sigma: float | Sequence[float],
         mean: tuple[float, ...],
         std: tuple[float, ...],
         *,
@@ -49,7 +61,7 @@ def denoising_quality(
     Args:
         model: The auto-encoder, on the device to use.
         images: N x C x H x W uint8, used whole, without a crop.
-        sigma: Standard deviation of the noise in 0-255 pixel units.
+        sigma: Standard deviation of the noise in 0-255 pixel units; a pair draws one an image between them.
         mean: Channel means of the model's normalisation, in 0-1 units.
         std: Channel standard deviations of the same.
         seed: Seed of the noise.
@@ -57,20 +69,14 @@ def denoising_quality(
     """
     with training_extra():
         from torchmetrics.functional.image import structural_similarity_index_measure as ssim
-    model.eval()
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(seed)
     corrupt = GaussianNoise(sigma, mean, std, clip=True)
     mse: tuple[list[torch.Tensor], ...] = ([], [])
     similarity: tuple[list[torch.Tensor], ...] = ([], [])
-    for clean in batches_of(images, batch_size=batch_size):
-        clean = clean.to(device)
-        noisy = corrupt(normalize(clean, mean, std), generator)
-        for i, x in enumerate((noisy, model(noisy))):
-            pixels = denormalize(x, mean, std)
+    for clean, *both in reconstructions(model, images, corrupt, mean, std, seed, batch_size):
+        for i, pixels in enumerate(both):
             mse[i].append((pixels - clean).square().flatten(1).mean(1))
             similarity[i].append(cast(torch.Tensor, ssim(pixels, clean.float(), data_range=255., reduction='none')))
     figures = []
     for errors, similarities in zip(map(torch.cat, mse), map(torch.cat, similarity), strict=True):
-        figures += [_decibel(errors).mean().item(), _decibel(errors.mean()).item(), similarities.mean().item()]
+        figures += [decibel(errors).mean().item(), decibel(errors.mean()).item(), similarities.mean().item()]
     return DenoisingQuality(len(images), *figures)

@@ -108,20 +108,21 @@ class Experiment:
         """What the images are called, as a tag can have it."""
         return dataset_name(str(self.args.data_dir) if self.has_folders else self.args.data)
 
-    def options(self, run: str, data: str | None = None) -> RunOptions:
+    def options(self, run: str, data: str | None = None, test_data: str | None = None) -> RunOptions:
         given = [option for option in sys.argv[1:] if option != '--ship']
         budget = [] if '--budget' in given else ['--budget', self.budget]
         command = [*(self.world.launcher or ['python']), f'recipes/{self.name}.py', *budget, *given]
         return RunOptions(
             self.out / run, self.world, command=shlex.join(command),
-            dataset=dataset_title(data) if data else self.dataset, test_dataset=self.dataset, budget=self.budget,
+            dataset=dataset_title(data) if data else self.dataset,
+            test_dataset=dataset_title(test_data) if test_data else self.dataset, budget=self.budget,
             compile_model=self.args.compile, wait=True)
 
     def pretrain(self, name: str, images: ImageSet, settings: Pretraining, test: ImageSet | None = None,
-                 data: str | None = None) -> Checkpoint:
-        """Pre-train in a sub-folder of that name, or take what an earlier start of the recipe made there; ``data``
-        names the images, where they are not the recipe's own."""
-        return pretrain(name, images, settings, self.options(name, data), test)
+                 data: str | None = None, test_data: str | None = None) -> Checkpoint:
+        """Pre-train in a sub-folder of that name, or take what an earlier start of the recipe made there; ``data`` and
+        ``test_data`` name the images, where they are not the recipe's own."""
+        return pretrain(name, images, settings, self.options(name, data, test_data), test)
 
     def finetune(self, name: str, source: Checkpoint | None, train: ImageSet, settings: FineTuning, test: ImageSet,
                  run: str, validation: ImageSet | None = None) -> Checkpoint:
@@ -163,11 +164,10 @@ class Experiment:
             print('\n'.join(lines))
 
     def show(self, checkpoints: Iterable[Checkpoint]) -> None:
-        """Say where the checkpoints are, and how well the auto-encoders denoise."""
+        """Say where the checkpoints are, and how well the auto-encoders undo corruption."""
         for checkpoint in checkpoints if self.world.is_main else ():
-            psnr = checkpoint.metrics.get('denoising_psnr')
-            figure = f'  {psnr["denoised"]:.2f} dB at sigma {psnr["sigma"]:g}' if psnr else ''
-            print(f'checkpoint  {checkpoint.folder}{figure}')
+            figure = checkpoint.headline if checkpoint.kind == 'autoencoder' else ''
+            print(f'checkpoint  {checkpoint.folder}  {figure}'.rstrip())
 
     def ship(self, checkpoints: Collection[Checkpoint]) -> None:
         """Say where the checkpoints are, and with ``--ship`` write them into the package."""

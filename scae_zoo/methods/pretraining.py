@@ -9,7 +9,7 @@ import torch
 from ..checkpoints.folder import Checkpoint, open_folder
 from ..corruption import parse_corruption
 from ..data.image_set import ImageSet
-from ..evaluation.denoising import denoising_quality
+from ..evaluation.restoration import measure, measured_by
 from ..extras import require_installed
 from ..factory import create_autoencoder
 from ..models.autoencoder import Scae
@@ -24,7 +24,6 @@ from ..training.writing import round_as_stored
 from .runs import RunOptions, configuration, configure, finish, is_finished, running
 from .tensorboard import tensorboard_writer, write_scalars
 
-EVALUATION_SIGMA = 25.5
 CORRUPTION_HELP = (
     'gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, side of a block in '
     'pixels)')
@@ -61,7 +60,7 @@ def pretrain(
         images: What to train on; labels are not looked at.
         settings: Hyper-parameters.
         options: Where and how.
-        test: Images to measure the denoising on.
+        test: Images to measure the auto-encoder on: how well it undoes the corruption that it was trained with.
 
     Returns:
         The checkpoint, in each of the processes.
@@ -104,7 +103,7 @@ def pretrain(
             if world.is_main:
                 assert isinstance(trained, Scae)
                 configure(trained.encoder, images, crop)
-                metrics, figures = _measure(trained, test)
+                metrics, figures = _measure(trained, test, settings.corruption)
                 finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', config=config,
                        summary=_summary(images, settings, crop, options.budget), metrics=metrics, figures=figures)
     return open_folder(options.out / name)
@@ -119,22 +118,16 @@ def _summary(images: ImageSet | ImageStream, settings: Pretraining, crop: int, b
         f'{f" (`{budget}` budget)" * bool(budget)}.')
 
 
-def _measure(model: Scae, test: ImageSet | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _measure(model: Scae, test: ImageSet | None, corruption: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures of the model in the precision that is stored, which it has from here on."""
-    cfg = model.encoder.pretrained_cfg
     if test is None:
         round_as_stored(model)
         return {}, []
-    before = denoising_quality(model, test.images, EVALUATION_SIGMA, cfg['mean'], cfg['std'])
+    before = measure(model, test.images, measured_by(corruption))
     round_as_stored(model)
-    after = denoising_quality(model, test.images, EVALUATION_SIGMA, cfg['mean'], cfg['std'])
-    metrics = {
-        'denoising_psnr': {'sigma': EVALUATION_SIGMA, 'clipped': True, 'seed': 0, **after._asdict()},
-        'denoising_psnr_before_fp16_storage': before.denoised,
-    }
-    return metrics, [{
-        'type': 'psnr', 'name': f'PSNR at sigma {EVALUATION_SIGMA}, mean over {after.images} test images (dB)',
-        'value': round(after.denoised, 2)}]
+    after = measure(model, test.images, measured_by(corruption))
+    metrics = {after.key: after.entry, f'{after.key}_before_fp16_storage': before.headline}
+    return metrics, after.card
 
 
 @torch.inference_mode()

@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from scae_zoo.checkpoints.folder import Checkpoint, lists_files, misfit, open_folder, shapes
 from scae_zoo.errors import CheckpointError
 
+from ..support.checkpoint_folders import edit
+
 NAME = 'scae_swwae.mine'
 TENSORS = {'a.weight': torch.arange(6.).view(2, 3), 'b.bias': torch.ones(2, dtype=torch.float16)}
 CFG = {'input_size': [1, 40, 30], 'mean': [0.5], 'std': [0.25], 'crop_pct': 0.9, 'num_classes': 3}
@@ -246,3 +248,12 @@ def test_what_does_not_fit() -> None:
         'does not fit the architecture: a.weight is (2, 3) in the file and unknown in the model (1 entries differ)')
     assert misfit({'b.bias': (2,)}, have).endswith(
         'a.weight is missing in the file and (2, 3) in the model (1 entries differ)')
+
+
+@pytest.mark.parametrize(('metrics', 'words'), [
+    ({'denoising_psnr': {'denoised': 29.042, 'sigma': 25.5}}, '29.04 dB at sigma 25.5'),
+    ({'filling_psnr': {'filled_inside': 20.7, 'corruption': 'block:0.25:16'}}, '20.70 dB inside block:0.25:16'),
+    ({'training_loss': 0.1}, '')])
+def test_the_figure_that_matters(metrics: dict[str, object], words: str, checkpoint_folder: Path) -> None:
+    edit(checkpoint_folder / 'metrics.json', lambda _: metrics)
+    assert open_folder(checkpoint_folder).headline == words

@@ -62,8 +62,8 @@ def test_every_network_without_weights(name: str) -> None:
 
 
 def test_missing_weights_are_named() -> None:
-    for name in ('vgg16_scae', 'vgg16_scae_encoder'):
-        with pytest.raises(CheckpointError, match='^scae_vgg16: no '):
+    for name in ('swwae_scae', 'swwae_scae_encoder'):
+        with pytest.raises(CheckpointError, match='^scae_swwae: no '):
             load(name)
 
 

@@ -3,9 +3,8 @@
 A checkpoint is a folder named ``<architecture>.<tag>``. ``weights/manifest.json`` lists the zoo's own. They are looked
 for in ``$SCAE_ZOO_CHECKPOINTS`` (a folder of such folders), in the package, and on the Hub, in this order. Where no tag
 is given, the zoo's go first: the one marked ``default`` in the manifest, then classifiers, auto-encoders, segmenters;
-where a kind is asked for, only those of that kind.
-
-timm knows the user's own tags too where ``$SCAE_ZOO_CHECKPOINTS`` is set before this package is imported.
+where a kind is asked for, only those of that kind. timm knows the user's own tags too where
+``$SCAE_ZOO_CHECKPOINTS`` is set before this package is imported.
 """
 
 import dataclasses
@@ -77,7 +76,8 @@ def open_local(name: str) -> Checkpoint | None:
     own = open_own(name)
     if own is not None:
         return own
-    return None if name not in _manifest() or 'hf_hub_id' in source_of(name) else listed(name)
+    known = name in _manifest() and (WEIGHTS / name).is_dir() and 'hf_hub_id' not in source_of(name)
+    return listed(name) if known else None
 
 
 def listed(name: str, folder: Path | None = None) -> Checkpoint:
@@ -94,8 +94,7 @@ def kind_of(name: str) -> str:
     if entry:  # also where a folder of the user's own stands in for it: loading says what is wrong with that
         return entry['kind']
     try:
-        checkpoint = open_local(name)
-        if checkpoint is None:
+        if (checkpoint := open_local(name)) is None:
             return ''
         checkpoint.require_architecture(split_name(name)[0])
         return checkpoint.kind
@@ -223,18 +222,24 @@ def there_are(architecture: str, kind: str | None = None) -> str:
     return f'there are {", ".join(same)}' if same else f'there is no {kind or "checkpoint"} of {architecture}'
 
 
+def left_out(architecture: str) -> str:
+    """Which checkpoints the installed package leaves out for their size, for a message; nothing where all are there."""
+    missing = [name for name in _manifest() if split_name(name)[0] == architecture and not source_of(name)]
+    return f' in the installed package ({", ".join(missing)}: in a checkout alone, for their size)' * bool(missing)
+
+
 def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str | None, way_out: str) -> Checkpoint:
     same = _of(architecture, kind)
     way_out = way_out and f'; {way_out}'
     if not same and tag in ('', 'untrained'):  # timm's default tag where there are no weights
-        raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it{way_out}')
+        raise CheckpointError(f'{architecture}: no {kind or "checkpoint"} of it{left_out(architecture)}{way_out}')
     name = f'{architecture}.{tag}' if tag else same[0]
-    checkpoint = open_local(name)
-    if checkpoint is not None:
+    if (checkpoint := open_local(name)) is not None:
         return checkpoint
     entry = _manifest().get(name)
-    if entry is None:
-        raise CheckpointError(f'{name}: no such checkpoint; {there_are(architecture, kind)}{way_out}')
+    if entry is None or not source_of(name):
+        raise CheckpointError(
+            f'{name}: no such checkpoint{left_out(architecture)}; {there_are(architecture, kind)}{way_out}')
     return listed(name, _download(name, entry, cache_dir))
 
 

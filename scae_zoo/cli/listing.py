@@ -16,25 +16,13 @@ if TYPE_CHECKING:
     from ..models.autoencoder import EncoderDecoder
 
 
-def _headline(checkpoint: Checkpoint) -> str:
-    for key, text in (
-            ('denoising_psnr', '{denoised:.2f} dB at sigma {sigma}'), ('accuracy', '{value:.2f} % accuracy'),
-            ('mean_average_precision', '{value:.2f} % mAP'), ('mean_iou', '{value:.2f} % mean IoU')):
-        if key in checkpoint.metrics:
-            try:
-                return text.format(**checkpoint.metrics[key])
-            except (KeyError, TypeError, ValueError):
-                raise checkpoint.error('metrics.json', f'{key} has not the figures that it should have') from None
-    return ''
-
-
 def _row(name: str, checkpoint: Checkpoint | None) -> tuple[str, str, str, str]:
     if checkpoint is None:
         return name, finding.kind_of(name), 'on the Hub', ''
     if finding.open_own(name):  # the zoo's own are as they were made if their sha256 are right, as they are read below:
         checkpoint.verify(finding.split_name(name)[0])  # that spares them timm, which is slow to import
     size = sum(len(checkpoint.read(path.name)) for path in checkpoint.folder.glob('*.safetensors'))
-    measured = [_headline(checkpoint)]
+    measured = [checkpoint.headline]
     if checkpoint.kind == 'autoencoder' and not checkpoint.config['decoder']['shortcuts']:
         measured.append('a control without shortcuts')
     return name, checkpoint.kind, f'{size / 1e6:.1f} MB', ', '.join(filter(None, measured))
@@ -52,8 +40,8 @@ def list_command(args: argparse.Namespace) -> int:
             rows.append((name, 'damaged', '', ''))
             print(f'scae: warning: {error}', file=sys.stderr)
     untrained = [a for a in ARCHITECTURES if not any(finding.split_name(name)[0] == a for name in names)]
-    rows += [(name, 'no weights yet', '', '') for name in untrained]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    rows += [(name, f'no weights{finding.left_out(name) or " yet"}', '', '') for name in untrained]
+    widths = [max(len(row[i]) for row in rows[:len(rows) - len(untrained)]) for i in range(4)]
     for row in rows:
         print('  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
@@ -73,7 +61,8 @@ def info_command(args: argparse.Namespace) -> int:
     total, own = (sum(p.numel() for p in module.parameters()) for module in (model, model.encoder))
     layers = ' '.join(f'{s.channels}{"/2" if s.stride == 2 else ""}{"(1x1)" if s.kernel_size == 1 else ""}'
                       for s in ARCHITECTURES[architecture])
-    print(checkpoint.name if checkpoint else f'{architecture} (no weights yet)')
+    without = finding.left_out(architecture) or ' yet'
+    print(checkpoint.name if checkpoint else f'{architecture}: no weights{without}')
     others = [n for n in finding.names() if finding.split_name(n)[0] == architecture and n != checkpoint.name] \
         if checkpoint else []
     if others:

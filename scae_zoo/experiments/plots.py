@@ -13,10 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from ..checkpoints.folder import Checkpoint
+from ..data.sources import Pairs, few
+from ..evaluation.tiling import reconstruct
+from ..factory import create_segmenter
 from ..images import save_png
 from ..methods.probing import LayerQuality
 from ..models.scae import ScaeEncoder
 from ..pixels import normalize
+
+# VOC's colours of the class indices, whose bits they spread over the three channels; 255, not counted, is light
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder='little')
+CLASS_COLOURS = np.stack([np.packbits(_BITS[:, c::3], axis=1)[:, 0] for c in range(3)], 1)
 
 
 def plot_probes(results: Mapping[str, Sequence[LayerQuality]], path: Path) -> None:
@@ -69,6 +77,30 @@ def plot_curves(results: Mapping[str, Sequence[Curve]], across: str, up: str, pa
     axes.set_ylabel(up)
     axes.grid(alpha=0.3)
     axes.legend()
+    save_figure(figure, path)
+
+
+@torch.inference_mode()
+def draw_segmentations(checkpoint: Checkpoint, pairs: Pairs, number: int, path: Path) -> None:
+    """Images, their masks, and what a segmenter makes of them, side by side.
+
+    Args:
+        checkpoint: The segmenter's.
+        pairs: Images with masks, of which some are taken, spread over all of them.
+        number: How many.
+        path: The picture, a PNG.
+    """
+    model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
+    cfg = model.encoder.pretrained_cfg
+    some = list(Pairs(few(pairs.source, number)))
+    figure = Figure(figsize=(7.5, 2.2 * len(some)), layout='constrained')
+    for row, (image, mask) in zip(figure.subplots(len(some), 3, squeeze=False), some, strict=True):
+        prediction = reconstruct(model, normalize(image[None], cfg['mean'], cfg['std'])).argmax(1)[0]
+        panels = (image.permute(1, 2, 0).numpy(), *(CLASS_COLOURS[classes.numpy()] for classes in (mask, prediction)))
+        for axes, title, panel in zip(row, ('image', 'truth', 'prediction'), panels, strict=True):
+            axes.imshow(panel)
+            axes.set_title(title, fontsize=9)
+            axes.axis('off')
     save_figure(figure, path)
 
 

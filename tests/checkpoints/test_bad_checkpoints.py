@@ -214,14 +214,14 @@ def test_no_pickle_is_loaded_from_a_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(('load', 'message'), [
-    (lambda: create_autoencoder('scae_vgg16', pretrained=True), 'scae_vgg16'),
+    (lambda: create_autoencoder('scae_swwae', pretrained=True), 'scae_swwae'),
     (lambda: create_autoencoder(f'{ARCHITECTURE}.no_such', pretrained=True), SHIPPED),
     (lambda: create_autoencoder(ARCHITECTURE, weights='no_such'), SHIPPED),
     (lambda: create_autoencoder(f'{ARCHITECTURE}.no_such'), 'no_such: no such checkpoint'),
     (lambda: create_segmenter(f'{ARCHITECTURE}.no_such', 5, 'random'), 'no_such: no such checkpoint'),
     (lambda: create_autoencoder(ARCHITECTURE, weights='/no/such/folder'), 'not found'),
     (lambda: create_segmenter(ARCHITECTURE, pretrained=True), 'segmenter'),
-    (lambda: timm.create_model('scae_vgg16', pretrained=True), 'scae_vgg16'),
+    (lambda: timm.create_model('scae_swwae', pretrained=True), 'scae_swwae'),
     (lambda: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': '/no/such.safetensors'}),
      'not found'),
     *((lambda given=overlay: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay=given), message)

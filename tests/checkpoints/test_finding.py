@@ -56,8 +56,8 @@ def test_a_name_that_does_not_fit_is_refused(weights: str, message: str) -> None
 
 
 def test_a_network_without_weights_says_how_it_is_made() -> None:
-    with pytest.raises(CheckpointError, match='scae_vgg16: no autoencoder of it; .*for one still to be trained: '):
-        create_autoencoder('scae_vgg16', pretrained=True)
+    with pytest.raises(CheckpointError, match='scae_swwae: no autoencoder of it; .*for one still to be trained: '):
+        create_autoencoder('scae_swwae', pretrained=True)
 
 
 def test_the_default_is_a_classifier_that_knows_its_classes() -> None:

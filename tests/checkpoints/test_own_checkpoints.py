@@ -73,13 +73,13 @@ def test_own_tags_come_after_the_zoos_and_damaged_ones_are_passed_over(
     (tmp_path / f'{ARCHITECTURE}.a').mkdir()
     (tmp_path / f'{ARCHITECTURE}.a' / 'model.safetensors').touch()
     model = write_autoencoder(tmp_path / f'{ARCHITECTURE}.b')
-    write_autoencoder(tmp_path / 'scae_swwae.c', 'scae_swwae')
-    write_autoencoder(tmp_path / 'scae_vgg16.d', ARCHITECTURE)
+    write_autoencoder(tmp_path / 'scae_allconv15.c', 'scae_allconv15')
+    write_autoencoder(tmp_path / 'scae_swwae.d', ARCHITECTURE)
     monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
     assert finding.find(ARCHITECTURE, kind='autoencoder').name == SHIPPED
-    assert finding.find('scae_swwae').name == 'scae_swwae.c'
-    with pytest.raises(CheckpointError, match='scae_vgg16: no checkpoint of it'):
-        finding.find('scae_vgg16')
+    assert finding.find('scae_allconv15', 'c').name == 'scae_allconv15.c'
+    with pytest.raises(CheckpointError, match='scae_swwae: no checkpoint of it'):
+        finding.find('scae_swwae')
     assert same(create_autoencoder(ARCHITECTURE, weights='b'), model, 1e-3)
     # timm learns of them when the package is imported
     text = f"""
@@ -90,7 +90,7 @@ print(timm.create_model('{ARCHITECTURE}').pretrained_cfg['tag'])
 """
     result = Process(tmp_path / 'log', code, text).wait()
     assert result.stdout.splitlines() == [
-        str(sorted([f'{ARCHITECTURE}.b', *timm.list_pretrained('scae_*'), 'scae_swwae.c'])),
+        str(sorted([f'{ARCHITECTURE}.b', *timm.list_pretrained('scae_*'), 'scae_allconv15.c'])),
         str(tmp_path / f'{ARCHITECTURE}.b' / 'model.safetensors'), DEFAULT.partition('.')[2]]
 
 

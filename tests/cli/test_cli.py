@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scae_zoo import CheckpointError, create_autoencoder
+from scae_zoo.checkpoints import finding
 from scae_zoo.checkpoints.finding import WEIGHTS
 from scae_zoo.cli import main
 
@@ -18,6 +21,7 @@ from ..support.networks import ARCHITECTURES, DEFAULT, SHIPPED
 from ..support.processes import Process, scae
 
 CHECKOUT = Path(__file__).parents[2]
+FILLER = 'scae_vgg16.dae_imagenette'
 
 
 @pytest.fixture
@@ -46,29 +50,46 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(controls) == printed.count('noskip') > 0
 
 
-@pytest.mark.parametrize('name', ['scae_vgg16', 'scae_springenberg9', SHIPPED, str(WEIGHTS / SHIPPED)])
+@pytest.mark.parametrize('name', ['scae_swwae', 'scae_springenberg9', SHIPPED, str(WEIGHTS / SHIPPED)])
 def test_info(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('info', name) == 0
     printed = capsys.readouterr().out
-    assert '14.72 M' in printed if name == 'scae_vgg16' else 'recipes/cifar10_4k_labels.py' in printed
+    assert '7.64 M' in printed if name == 'scae_swwae' else 'recipes/cifar10_4k_labels.py' in printed
     if name == 'scae_springenberg9':
         assert printed.startswith(DEFAULT)
         assert 'classifier' in printed
         assert 'with decoder' not in printed
     others = [line for line in printed.splitlines() if line.startswith('  others ')]
-    assert len(others) == (name != 'scae_vgg16')
+    assert len(others) == (name != 'scae_swwae')
     assert (SHIPPED in ''.join(others)) == (name == 'scae_springenberg9')
 
 
 def test_demo_improves_a_real_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By removing noise, and by filling in what is missing."""
     assert run('demo', '-o', tmp_path) == 0
-    printed = capsys.readouterr().out
-    assert SHIPPED in printed
-    assert str(tmp_path / 'demo.png') in printed
-    before, after = (float(line.split()[1 + 3 * i]) for i in (0, 1) for line in printed.splitlines() if 'PSNR' in line)
-    assert after > before + 8
-    with Image.open(tmp_path / 'demo.png') as picture:
-        assert picture.width > 3 * 512
+    lines = capsys.readouterr().out.splitlines()
+    for name, file, printed, better in (
+            (SHIPPED, 'demo.png', lines[:4], 8), (FILLER, 'demo_filled.png', lines[4:], 12)):
+        assert printed[0] == f'checkpoint  {name}'
+        assert printed[3] == f'picture     {tmp_path / file}'
+        before, after = (float(printed[2].split()[1 + 3 * i]) for i in (0, 1))
+        assert after > before + better
+        with Image.open(tmp_path / file) as picture:
+            assert picture.width > 3 * 512
+
+
+def test_demo_without_the_network_that_an_installed_package_leaves_out(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, 'WEIGHTS', tmp_path / 'weights')
+    shutil.copytree(WEIGHTS / SHIPPED, tmp_path / 'weights' / SHIPPED)
+    shutil.copy(WEIGHTS / 'manifest.json', tmp_path / 'weights')
+    assert run('demo', '-o', tmp_path) == 0
+    assert FILLER not in capsys.readouterr().out
+    for args, status in ((['list'], 0), (['info', 'scae_vgg16'], 0), (['info', FILLER], 2)):
+        assert run(*args) == status
+        assert f' in the installed package (scae_vgg16.dae_ft_voc2012sub, {FILLER}, ' in ''.join(capsys.readouterr())
+    with pytest.raises(CheckpointError, match=f'scae_vgg16: no autoencoder of it in the installed package .*{FILLER}'):
+        create_autoencoder('scae_vgg16', pretrained=True)
 
 
 def test_reconstruct_overwrites_no_input(tmp_path: Path) -> None:
@@ -139,7 +160,7 @@ def test_one_bad_image_does_not_stop_the_others(
     ['info', '/'],
     ['reconstruct', 'none.png'],
     ['reconstruct', 'none.png', '--noise', 'salt:1'],
-    ['reconstruct', 'none.png', '--model', 'scae_vgg16'],
+    ['reconstruct', 'none.png', '--model', 'scae_swwae'],
     ['reconstruct', 'none.png', '--model', 'scae_springenberg9.none'],
     ['evaluate', SHIPPED, '--data', '/no/such/folder'],
     ['evaluate', SHIPPED, '--data', str(WEIGHTS)],

@@ -26,20 +26,20 @@ from ..support.training_commands import SMALL, run
 
 
 @pytest.mark.parametrize(('load', 'way_out'), [
-    (lambda: create_autoencoder('scae_vgg16', pretrained=True), 'pretrained=False'),
-    (lambda: create_autoencoder('scae_vgg16.dae_x', pretrained=True), "weights='FOLDER'"),
-    (lambda: create_autoencoder('scae_vgg16.dae_x'), 'leave out the tag'),
-    (lambda: create_autoencoder('scae_vgg16', weights='dae_x'), "weights='FOLDER'"),
-    (lambda: create_segmenter('scae_vgg16', 5), "init='random'"),
-    (lambda: create_segmenter('scae_vgg16', pretrained=True), "num_classes=N and init='random'"),
-    (lambda: timm.create_model('scae_vgg16', pretrained=True), "timm.create_model('local-dir:FOLDER', pretrained=True"),
-    (hubconf.vgg16_scae, "weights='FOLDER'"),
-    (hubconf.vgg16_scae_encoder, 'pretrained=False'),
-    (lambda: hubconf.vgg16_scae_encoder(weights='dae_x'), "weights='FOLDER'"),
-    (hubconf.vgg16_scae_segmenter, 'pretrained=False'),
+    (lambda: create_autoencoder('scae_swwae', pretrained=True), 'pretrained=False'),
+    (lambda: create_autoencoder('scae_swwae.dae_x', pretrained=True), "weights='FOLDER'"),
+    (lambda: create_autoencoder('scae_swwae.dae_x'), 'leave out the tag'),
+    (lambda: create_autoencoder('scae_swwae', weights='dae_x'), "weights='FOLDER'"),
+    (lambda: create_segmenter('scae_swwae', 5), "init='random'"),
+    (lambda: create_segmenter('scae_swwae', pretrained=True), "num_classes=N and init='random'"),
+    (lambda: timm.create_model('scae_swwae', pretrained=True), "timm.create_model('local-dir:FOLDER', pretrained=True"),
+    (hubconf.swwae_scae, "weights='FOLDER'"),
+    (hubconf.swwae_scae_encoder, 'pretrained=False'),
+    (lambda: hubconf.swwae_scae_encoder(weights='dae_x'), "weights='FOLDER'"),
+    (hubconf.swwae_scae_segmenter, 'pretrained=False'),
 ])
 def test_python_is_told_of_arguments(load: Callable[[], object], way_out: str) -> None:
-    with pytest.raises(CheckpointError, match='^scae_vgg16') as caught:
+    with pytest.raises(CheckpointError, match='^scae_swwae') as caught:
         load()
     message = str(caught.value)
     assert way_out in message
@@ -48,12 +48,12 @@ def test_python_is_told_of_arguments(load: Callable[[], object], way_out: str) -
 
 
 @pytest.mark.parametrize(('args', 'start'), [
-    (['info', 'scae_vgg16.dae_x'], 'scae_vgg16.dae_x: no such checkpoint; there is no checkpoint of scae_vgg16; '),
-    (['evaluate', 'scae_vgg16', '--data', '.'], 'scae_vgg16: no checkpoint of it; '),
-    (['probe', 'scae_vgg16', '--data', '.'], 'scae_vgg16: no autoencoder of it; '),
-    (['reconstruct', 'x.png', '--model', 'scae_vgg16'], '--model scae_vgg16: no autoencoder of it; '),
-    (['finetune', '.', '--from', 'scae_vgg16.x'], '--from scae_vgg16.x: no such checkpoint; '),
-    (['segment', '.', '--from', 'scae_vgg16'], '--from scae_vgg16: no autoencoder of it; '),
+    (['info', 'scae_swwae.dae_x'], 'scae_swwae.dae_x: no such checkpoint; there is no checkpoint of scae_swwae; '),
+    (['evaluate', 'scae_swwae', '--data', '.'], 'scae_swwae: no checkpoint of it; '),
+    (['probe', 'scae_swwae', '--data', '.'], 'scae_swwae: no autoencoder of it; '),
+    (['reconstruct', 'x.png', '--model', 'scae_swwae'], '--model scae_swwae: no autoencoder of it; '),
+    (['finetune', '.', '--from', 'scae_swwae.x'], '--from scae_swwae.x: no such checkpoint; '),
+    (['segment', '.', '--from', 'scae_swwae'], '--from scae_swwae: no autoencoder of it; '),
 ])
 def test_the_command_line_is_told_of_options(
         args: list[str], start: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ from ..support.training_commands import SMALL, run
     (['evaluate', SHIPPED, '--data', 'DATA', '--sigma', '-1'], '--sigma must be a finite number'),
     (['evaluate', SHIPPED, '--data', 'DATA', '--sigma', 'nan'], '--sigma must be a finite number'),
     (['reconstruct', 'none.png', '--noise', 'salt:1'], '--noise: corruption'),
-    (['finetune', 'DATA', '--from', 'scae_vgg16'], '--from scae_vgg16: no autoencoder of it; '),
+    (['finetune', 'DATA', '--from', 'scae_swwae'], '--from scae_swwae: no autoencoder of it; '),
     (['pretrain', 'DATA', '--model', 'scae_vgg16', '--crop', '32', '--batch-size', '1'], '--batch-size'),
     (['pretrain', 'DATA', '--model', 'scae_vgg16', '--crop', '33', '--first-crop', '17', '--batch-size', '1'],
      'larger --first-crop'),

@@ -270,7 +270,7 @@ def test_folding_the_norms_keeps_the_output(name: str) -> None:
 
 @each_architecture
 def test_evaluation_crop_is_the_papers(name: str) -> None:
-    model = timm.create_model(name, num_classes=2)
+    model = timm.create_model(f'{name}.untrained', num_classes=2)
     config = resolve_model_data_config(model)
     crop = {'scae_swwae': 89, 'scae_vgg16': 225}.get(name, 29)
     whole = {29: 32, 89: 96, 225: 256}[crop]

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 
-from scae_zoo import create_autoencoder
+from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
 
 GOLDEN = json.loads((Path(__file__).parent / 'golden.json').read_text())
@@ -20,9 +20,13 @@ def pattern(height: int, width: int) -> torch.Tensor:
 
 
 def outputs(name: str) -> dict[str, list[float]]:
-    """A few numbers of the features and, for an auto-encoder, of the reconstruction, at an odd size."""
+    """A few numbers of the features and, for an auto-encoder, of the reconstruction, at an odd size; of a segmenter's
+    logits."""
     x = pattern(29, 34)
     with torch.inference_mode():
+        if finding.find(name).kind == 'segmenter':
+            logits = create_segmenter(name, pretrained=True).eval()(x)
+            return {'logits': logits[0, ::5, ::9, ::11].flatten().tolist()}
         y = timm.create_model(name, pretrained=True).eval()(x)[0]
         found = {'encoder': y[::max(1, len(y) // 12)]}
         if finding.find(name).kind == 'autoencoder':
@@ -31,7 +35,7 @@ def outputs(name: str) -> dict[str, list[float]]:
 
 
 def test_every_checkpoint_has_golden_outputs() -> None:
-    assert set(GOLDEN) == set(timm.list_pretrained('scae_*'))
+    assert set(GOLDEN) == set(finding.names())
 
 
 @pytest.mark.parametrize('name', GOLDEN)
@@ -43,5 +47,5 @@ def test_outputs(name: str) -> None:
 
 
 if __name__ == '__main__':  # python -m tests.models.test_golden: write the outputs of what is shipped now
-    now = {name: outputs(name) for name in timm.list_pretrained('scae_*')}
+    now = {name: outputs(name) for name in finding.names()}
     (Path(__file__).parent / 'golden.json').write_text(json.dumps(now, indent=1) + '\n')

@@ -186,7 +186,8 @@ def resolve(
         return architecture, _find(architecture, tag, weights, kind, cache_dir, way_out)
     if tag not in ('', 'untrained') and name not in names():
         raise CheckpointError(
-            f'{name}: no such checkpoint; {there_are(architecture)}; for one still to be trained: leave out the tag')
+            f'{name}: no such checkpoint{left_out(architecture)}; {there_are(architecture)}; for one still to be '
+            'trained: leave out the tag')
     return architecture, None
 
 
@@ -225,7 +226,8 @@ def there_are(architecture: str, kind: str | None = None) -> str:
 def left_out(architecture: str) -> str:
     """Which checkpoints the installed package leaves out for their size, for a message; nothing where all are there."""
     missing = [name for name in _manifest() if split_name(name)[0] == architecture and not source_of(name)]
-    return f' in the installed package ({", ".join(missing)}: in a checkout alone, for their size)' * bool(missing)
+    return (f' in the installed package ({", ".join(missing)}: in a checkout alone, for their size; '
+            f'${ENVIRONMENT} may name its scae_zoo/weights)') * bool(missing)
 
 
 def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str | None, way_out: str) -> Checkpoint:

@@ -64,7 +64,9 @@ def evaluate_command(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise ValueError(f'--corruption: {error}') from None
     checkpoint = find_checkpoint(args.name)
-    for option, given, kind in (('--crop', args.crop, 'autoencoder'), ('--mask-values', args.mask_values, 'segmenter')):
+    for option, given, kind in (
+            ('--crop', args.crop, 'autoencoder'), ('--corruption', args.corruption, 'autoencoder'),
+            ('--sigma', args.sigma is not None, 'autoencoder'), ('--mask-values', args.mask_values, 'segmenter')):
         if given and checkpoint.kind != kind:
             raise ValueError(f'{option}: for {kind.replace("autoe", "auto-e")}s; {checkpoint.name} is a '
                              f'{checkpoint.kind}')

@@ -43,6 +43,9 @@ def filling_quality(
         std: Channel standard deviations of the same.
         seed: Seed of the blocks.
         batch_size: Images at a time; by default as ``denoising_quality`` has it.
+
+    Raises:
+        ValueError: No pixel is masked.
     """
     blocks: list[torch.Tensor] = []
 
@@ -56,7 +59,11 @@ def filling_quality(
         errors = [(pixels - clean).square().flatten(1) for pixels in both]
         means = [error for each in errors for error in ((each * inside).sum(1) / inside.sum(1), each.mean(1))]
         found.append(decibel(torch.stack(means, 1))[inside.any(1)])
-    return FillingQuality(len(images), *torch.cat(found).mean(0).tolist())
+    with_block = torch.cat(found)
+    if not len(with_block):
+        raise ValueError(f'block:{mask.share:g}:{mask.size} masks no pixel of images of {images.shape[-2]}x'
+                         f'{images.shape[-1]}; give a larger share, or smaller blocks')
+    return FillingQuality(len(with_block), *with_block.mean(0).tolist())
 
 
 def measured_by(trained_with: str) -> str:
@@ -101,19 +108,20 @@ def measure(model: Scae, images: torch.Tensor, corruption: str, *, seed: int = 0
     """Measure an auto-encoder on N x C x H x W uint8 images.
 
     Raises:
-        ValueError: The corruption is not known.
+        ValueError: The corruption is not known, or masks no pixel.
     """
     cfg = model.encoder.pretrained_cfg
     mean, std = cfg['mean'], cfg['std']
     corrupt = parse_corruption(corruption, mean, std)
-    over = f'mean over {len(images)} test images (dB)'
     if isinstance(corrupt, BlockMask):
         filling = filling_quality(model, images, corrupt, mean, std, seed=seed)
+        over = f'mean over {filling.images} test images (dB)'
         return Restoration('filling_psnr', {'corruption': corruption}, seed, filling, {
             f'PSNR inside the blocks of {corruption}, {over}': filling.filled_inside,
             f'PSNR of the whole image with such blocks, {over}': filling.filled})
     low, high = corrupt.sigma_range
     sigma = low if low == high else corrupt.sigma
     denoising = denoising_quality(model, images, sigma, mean, std, seed=seed)
+    over = f'mean over {denoising.images} test images (dB)'
     return Restoration('denoising_psnr', {'sigma': sigma, 'clipped': True}, seed, denoising, {
         f'PSNR at sigma {sigma}, {over}': denoising.denoised})

@@ -92,11 +92,11 @@ class Experiment:
     def _place(self, data: str) -> tuple[str, Path | None]:
         """The folder or name to load, and where a named set lies."""
         folder = self.args.data_dir
+        if data == self.args.data and self.has_folders:
+            return str(folder), None
         if folder is None or Path(data).is_dir():
             return data, None
-        if self.makes_images or (data == self.args.data and self.has_folders):
-            return str(folder), None
-        return data, folder
+        return (str(folder), None) if self.makes_images else (data, folder)
 
     @property
     def has_folders(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.folder import Checkpoint, open_folder
-from ..corruption import parse_corruption
+from ..corruption import BlockMask, parse_corruption
 from ..data.image_set import ImageSet
 from ..evaluation.restoration import measure, measured_by
 from ..extras import require_installed
@@ -77,6 +77,11 @@ def pretrain(
     mean, std = cfg['mean'], cfg['std']
     crop = settings.crop or cfg['input_size'][-1]
     corrupt = parse_corruption(settings.corruption, mean, std, clip=settings.clip_noise)
+
+    if isinstance(corrupt, BlockMask) and not corrupt.blocks(
+            torch.zeros(64, 1, crop, crop), torch.Generator().manual_seed(0)).any():
+        raise ValueError(f'--corruption {settings.corruption}: masks no pixel of crops of {crop}x{crop}; give a larger '
+                         'share, or smaller blocks')
 
     def prepare(crops: torch.Tensor, _: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         clean = normalize(crops, mean, std)

@@ -12,7 +12,7 @@ from scae_zoo.corruption import BlockMask
 from scae_zoo.evaluation.denoising import denoising_quality
 from scae_zoo.evaluation.restoration import filling_quality, measure, measured_by
 
-from ..support.networks import SHIPPED
+from ..support.networks import DEFAULT, SHIPPED
 from ..support.training_commands import SMALL, run
 from .test_denoising_quality import Identity
 from .test_evaluation import HALF
@@ -61,11 +61,12 @@ def test_blocks_are_those_of_the_seed() -> None:
 def test_an_image_without_a_block_says_nothing_of_them() -> None:
     """Which has some, where they are few, depends on the seed."""
     images = torch.full((40, 3, 17, 17), 100, dtype=torch.uint8)
-    some = filling_quality(Identity(), images, BlockMask(0.02, 17), HALF, HALF)
-    assert math.isnan(some.masked_inside)  # none of the four is masked: 0.02 of them is less than half a block
+    with pytest.raises(ValueError, match='masks no pixel of images of 17x17'):  # 0.02 of four is less than half of one
+        filling_quality(Identity(), images, BlockMask(0.02, 17), HALF, HALF)
     one = filling_quality(Identity(), images, BlockMask(0.25, 17), HALF, HALF)  # one of four, which may lie beside it
     assert one.masked_inside == pytest.approx(20 * math.log10(255 / 27.5), abs=1e-3)
     assert one.masked < math.inf
+    assert 0 < one.images < 40
 
 
 @pytest.mark.parametrize(('trained', 'measured'), [
@@ -149,3 +150,16 @@ def test_one_whose_recipe_does_not_say_is_measured_with_noise(
 def test_evaluate_refuses(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('evaluate', SHIPPED, '--data', 'none', *options) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('options', [['--corruption', 'block:0.25'], ['--sigma', '0']])
+def test_other_networks_undo_no_corruption(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('evaluate', DEFAULT, '--data', 'none', *options) == 2
+    assert f'{options[0]}: for auto-encoders; {DEFAULT} is a classifier' in capsys.readouterr().err
+
+
+def test_training_refuses_blocks_that_mask_nothing(
+        data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run('pretrain', data / 'classes', '--corruption', 'block:0.02:16', *SMALL, '-o', tmp_path / 'run') == 2
+    assert 'masks no pixel of crops of 29x29' in capsys.readouterr().err
+    assert not (tmp_path / 'run').exists()

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import re
+from pathlib import Path
 
 import pytest
 import timm
@@ -11,9 +12,11 @@ import yaml
 
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
+from scae_zoo.cli import main
 from scae_zoo.data.sources import VOC_CLASSES
 from scae_zoo.experiments.plots import CLASS_COLOURS
 
+from .support.pictures import save
 from .support.recipe_runs import RECIPES
 from .test_hub import load
 
@@ -64,3 +67,10 @@ def test_the_recipe_has_their_settings(
 def test_class_colours_are_those_of_voc() -> None:
     assert CLASS_COLOURS[[0, 1, 2, 15, 20, 255]].tolist() == [
         [0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
+
+
+def test_reconstruct_corrupts_as_in_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photograph = save(tmp_path / 'photo.png', 3, (64, 64))
+    for model, picture in (('scae_vgg16', 'photo_block-0.25-16.png'), ('scae_springenberg9', 'photo_gaussian-25.png')):
+        assert main(['reconstruct', str(photograph), '--model', model, '-o', str(tmp_path / 'out')]) == 0
+        assert capsys.readouterr().out.endswith(f'{picture}\n')

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..checkpoints import finding
+from ..checkpoints.folder import Checkpoint
 from ..corruption import parse_corruption
 from ..evaluation.denoising import psnr
 from ..evaluation.tiling import reconstruct
@@ -20,6 +21,7 @@ from .options import load_autoencoder
 
 DEMO_MODEL = 'scae_springenberg9'
 FILLING_MODEL, FILLING_BLOCKS = 'scae_vgg16.dae_imagenette', 'block:0.25:16'
+NOISE = 'gaussian:25'
 UNCHANGED = 'none'  # --noise for images that are noisy already
 
 
@@ -66,13 +68,21 @@ def _free_name(folder: Path, stem: str, taken: set[Path]) -> Path:
     return path
 
 
+def _noise_for(checkpoint: Checkpoint) -> str:
+    """The blocks that an auto-encoder was trained to fill, as it was measured with them, else Gaussian noise."""
+    filling = checkpoint.metrics.get('filling_psnr')
+    blocks = filling.get('corruption') if isinstance(filling, dict) else None
+    return blocks if isinstance(blocks, str) else NOISE
+
+
 def reconstruct_command(args: argparse.Namespace) -> int:
-    if args.noise != UNCHANGED:
+    if args.noise not in (None, UNCHANGED):
         try:  # a wrong option is refused before anything is loaded
             parse_corruption(args.noise, (0.,), (1.,))
         except ValueError as error:
             raise ValueError(f'--noise: {error}; or none, for images that are noisy already') from None
-    model, _ = load_autoencoder(args.model, '--model')
+    model, checkpoint = load_autoencoder(args.model, '--model')
+    args.noise = args.noise or _noise_for(checkpoint)
     failed, taken = 0, {path.resolve() for path in args.images}
     for path in args.images:
         suffix = 'reconstruction' if args.noise == UNCHANGED else args.noise.replace(':', '-')
@@ -98,7 +108,7 @@ def demo_command(args: argparse.Namespace) -> int:
     model, checkpoint = load_autoencoder(DEMO_MODEL)
     photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
     output = args.output / 'demo.png'
-    before, after = _corrupted(model, 'gaussian:25', photograph, output, seed=0)
+    before, after = _corrupted(model, NOISE, photograph, output, seed=0)
     print(f'checkpoint  {checkpoint.name}')
     print(f'photograph  {photograph.name}, Gaussian noise of sigma 25 (of 255) added')
     print(f'PSNR        {before:.2f} dB before, {after:.2f} dB after')
@@ -121,9 +131,10 @@ def add_commands(command: Command) -> None:
     sub.add_argument('--model', default=DEMO_MODEL, type=expand, help=
                      'auto-encoder: a checkpoint, an architecture, a folder or hf-hub:USER/REPOSITORY '
                      '(default: %(default)s)')
-    sub.add_argument('--noise', default='gaussian:25',
+    sub.add_argument('--noise',
                      help='gaussian:SIGMA or gaussian:LOW-HIGH (of 255), or block:SHARE[:SIZE] (share of the area 0-1, '
-                          'side of a block in pixels); none: the images are noisy already (default: %(default)s)')
+                          'side of a block in pixels); none: the images are noisy already (default: the '
+                          f'blocks that the auto-encoder was trained to fill, else {NOISE})')
     sub.add_argument('-o', '--output', metavar='DIR', type=expand_path, default=Path('.'),
                      help='folder for the pictures, made if need be (default: this one)')
     sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')

@@ -102,26 +102,24 @@ def reconstruct_command(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def demo_command(args: argparse.Namespace) -> int:
+def _demonstrate(name: str, noise: str, what: str, output: Path) -> None:
+    """Draw what an auto-encoder does to a photograph, and say how well."""
     from matplotlib.cbook import get_sample_data  # slow to import, and complains where there is no home folder
 
-    model, checkpoint = load_autoencoder(DEMO_MODEL)
+    model, checkpoint = load_autoencoder(name)
     photograph = Path(get_sample_data('grace_hopper.jpg', asfileobj=False))
-    output = args.output / 'demo.png'
-    before, after = _corrupted(model, NOISE, photograph, output, seed=0)
+    before, after = _corrupted(model, noise, photograph, output, seed=0)
     print(f'checkpoint  {checkpoint.name}')
-    print(f'photograph  {photograph.name}, Gaussian noise of sigma 25 (of 255) added')
+    print(f'photograph  {photograph.name}, {what}')
     print(f'PSNR        {before:.2f} dB before, {after:.2f} dB after')
     print(f'picture     {output.absolute()}')
-    if FILLING_MODEL not in finding.names():  # the installed package leaves it out for its size
-        return 0
-    model, checkpoint = load_autoencoder(FILLING_MODEL)
-    output = args.output / 'demo_filled.png'
-    before, after = _corrupted(model, FILLING_BLOCKS, photograph, output, seed=0)
-    print(f'checkpoint  {checkpoint.name}')
-    print(f'photograph  {photograph.name}, a quarter masked in blocks of 16 pixels')
-    print(f'PSNR        {before:.2f} dB before, {after:.2f} dB after')
-    print(f'picture     {output.absolute()}')
+
+
+def demo_command(args: argparse.Namespace) -> int:
+    _demonstrate(DEMO_MODEL, NOISE, 'Gaussian noise of sigma 25 (of 255) added', args.output / 'demo.png')
+    if FILLING_MODEL in finding.names():  # the installed package leaves it out for its size
+        _demonstrate(FILLING_MODEL, FILLING_BLOCKS, 'a quarter masked in blocks of 16 pixels',
+                     args.output / 'demo_filled.png')
     return 0
 
 

@@ -1,9 +1,7 @@
 """Photographs from and to files: any mode Pillow reads becomes RGB, and a picture is written whole or not at all."""
 
-import os
 import re
 import sys
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -13,8 +11,13 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
 
+from .places import written_whole
+
 MAXSAMPLEVALUE = 281  # of TIFF
 WHITES = tuple(2 ** bits - 1 for bits in (8, 10, 12, 14, 16))
+# VOC's colours of the class indices, whose bits they spread over the three channels; 255, not counted, is light
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder='little')
+CLASS_COLOURS = np.stack([np.packbits(_BITS[:, c::3], axis=1)[:, 0] for c in range(3)], 1)
 
 
 class ImageError(ValueError):
@@ -228,23 +231,16 @@ def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.I
     return picture
 
 
-def save_png(picture: Image.Image, path: Path, **options: Any) -> None:
+def save_png(picture: Image.Image, path: Path, scratch: Path | None = None, **options: Any) -> None:
     """Write a PNG by Pillow's options; on any failure nothing is left of it and an older file of the same name stays.
+    ``scratch`` as ``written_whole`` has it.
 
     Raises:
         ImageError: The folder cannot be written or the disk is full.
     """
-    partial = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f'.{uuid.uuid4().hex}.partial')
-        with partial.open('xb') as file:  # not by tempfile, whose files nobody else may read
+        with written_whole(path, scratch) as file:
             picture.save(file, 'PNG', **options)
-        os.replace(partial, path)
-        partial = None
     except OSError as error:
         raise ImageError(
             f'{path}: cannot be written ({error.strerror or error}); make room, or give another folder') from None
-    finally:
-        if partial is not None:
-            partial.unlink(missing_ok=True)

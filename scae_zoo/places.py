@@ -3,7 +3,11 @@ what is written there lasts."""
 
 import argparse
 import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 class PathError(ValueError, argparse.ArgumentTypeError):
@@ -38,3 +42,25 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def written_whole(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write into that takes the place of ``path`` when the block ends well; else nothing is left of it, and
+    an older file stays. Its folder is made if need be.
+
+    Args:
+        path: The file.
+        scratch: A folder on the same disk that what is not whole yet lies in; by default the file's own.
+    """
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = (scratch or path.parent) / f'.{uuid.uuid4().hex}.partial'
+        with partial.open('xb') as file:  # not by tempfile, whose files nobody else may read
+            yield file
+        os.replace(partial, path)
+        partial = None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)

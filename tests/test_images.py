@@ -10,8 +10,8 @@ from PIL import Image
 
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.data.masks import open_pair
-from scae_zoo.evaluation.tiling import reconstruct
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
+from scae_zoo.inference.tiling import reconstruct
 
 from .support.networks import ARCHITECTURES, SHIPPED, randomize
 

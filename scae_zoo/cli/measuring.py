@@ -20,13 +20,13 @@ from ..data.sources import few, find_source, load_images, pairs_of, with_mask_va
 from ..evaluation.classification import (
     accuracies,
     average_precisions,
-    central_crop,
     mean_average_precision,
     ten_crop_scores,
 )
 from ..evaluation.restoration import EVALUATION_SIGMA, FillingQuality, measure, measured_by
 from ..evaluation.segmentation import mean_iou
 from ..factory import create_encoder, create_segmenter, find_checkpoint, find_start
+from ..inference.tiling import central_crop
 from ..methods.pretraining import CORRUPTION_HELP
 from ..methods.probing import LayerQuality, Probing, probe
 from ..methods.runs import RunOptions

@@ -9,24 +9,11 @@ from timm.utils import accuracy as top_k_accuracy
 
 from ..data.image_set import ImageSet
 from ..extras import training_extra
+from ..inference.tiling import BATCH_PIXELS, BATCH_SIZE, batches_of, central_crop, check_fits
 from ..pixels import normalize
 from ..training.augmentation import RandomCrop
-from .tiling import BATCH_PIXELS, BATCH_SIZE, batches_of
 
 TEN_CROPS = 10
-
-
-def _check_fits(images: torch.Tensor, crop: int) -> None:
-    if crop > min(images.shape[-2:]):
-        raise ValueError(f'images of {images.shape[-2]}x{images.shape[-1]} have no crop of {crop} pixels; '
-                         'give a larger --size or a smaller --crop')
-
-
-def central_crop(images: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle ``size`` x ``size`` pixels of N x C x H x W images; a ValueError where they are smaller."""
-    _check_fits(images, size)
-    top, left = ((side - size) // 2 for side in images.shape[-2:])
-    return images[..., top:top + size, left:left + size]
 
 
 @torch.inference_mode()
@@ -124,7 +111,7 @@ def ten_crop_scores(
 ) -> torch.Tensor:
     """Logits averaged over ten random, randomly mirrored crops (paper, section 2.5), N x K float32 on the CPU; the same
     crops each time. The arguments and errors are those of ``logits``; an image counts as ten at a time."""
-    _check_fits(images, crop)
+    check_fits(images, crop)
     model.eval()
     device = next(model.parameters()).device
     random_crop = RandomCrop(crop)

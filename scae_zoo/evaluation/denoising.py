@@ -7,9 +7,9 @@ import torch
 
 from ..corruption import GaussianNoise
 from ..extras import training_extra
+from ..inference.tiling import batches_of
 from ..models.autoencoder import Scae
 from ..pixels import denormalize, normalize
-from .tiling import batches_of
 
 
 class DenoisingQuality(NamedTuple):

@@ -8,9 +8,9 @@ import torch.nn as nn
 
 from ..data.masks import IGNORED
 from ..extras import training_extra
+from ..inference.tiling import reconstruct
 from ..models.segmenter import ScaeSegmenter
 from ..pixels import normalize
-from .tiling import reconstruct
 
 
 class SegmentationQuality(NamedTuple):

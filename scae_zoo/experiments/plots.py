@@ -15,16 +15,12 @@ from PIL import Image
 
 from ..checkpoints.folder import Checkpoint
 from ..data.sources import Pairs, few
-from ..evaluation.tiling import reconstruct
 from ..factory import create_segmenter
-from ..images import save_png
+from ..images import CLASS_COLOURS, save_png
+from ..inference.tiling import reconstruct
 from ..methods.probing import LayerQuality
 from ..models.scae import ScaeEncoder
 from ..pixels import normalize
-
-# VOC's colours of the class indices, whose bits they spread over the three channels; 255, not counted, is light
-_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder='little')
-CLASS_COLOURS = np.stack([np.packbits(_BITS[:, c::3], axis=1)[:, 0] for c in range(3)], 1)
 
 
 def plot_probes(results: Mapping[str, Sequence[LayerQuality]], path: Path) -> None:

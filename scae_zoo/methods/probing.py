@@ -10,12 +10,12 @@ from timm.task import ClassificationTask
 
 from ..checkpoints.folder import ENCODER, Checkpoint
 from ..data.image_set import ImageSet
-from ..evaluation.classification import accuracy, central_crop
+from ..evaluation.classification import accuracy
 from ..evaluation.denoising import psnr
 from ..evaluation.features import knn_accuracy, linear_accuracy
-from ..evaluation.tiling import batches_of
 from ..extras import require_installed
 from ..factory import create_encoder
+from ..inference.tiling import batches_of, central_crop
 from ..models.scae import ScaeBlock, ScaeEncoder
 from ..pixels import denormalize, normalize
 from ..training.augmentation import RandomCrop

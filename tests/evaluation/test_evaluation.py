@@ -13,7 +13,6 @@ from scae_zoo.evaluation.classification import (
     accuracies,
     accuracy,
     average_precisions,
-    central_crop,
     logits,
     logits_and_flip_average,
     mean_average_precision,
@@ -22,7 +21,7 @@ from scae_zoo.evaluation.classification import (
 from scae_zoo.evaluation.denoising import psnr
 from scae_zoo.evaluation.features import knn_accuracy, linear_accuracy
 from scae_zoo.evaluation.segmentation import mean_iou
-from scae_zoo.evaluation.tiling import batches_of
+from scae_zoo.inference.tiling import batches_of, central_crop
 from scae_zoo.methods.runs import by_class
 from scae_zoo.pixels import normalize
 from scae_zoo.training.augmentation import RandomCrop

@@ -1,0 +1,1 @@
+"""How a trained network answers: photographs of any size in, classes, masks, features or reconstructions out."""

@@ -36,6 +36,7 @@ HEADLINES = {  # of the entries in metrics.json
     'accuracy': '{value:.2f} % accuracy', 'mean_average_precision': '{value:.2f} % mAP',
     'mean_iou': '{value:.2f} % mean IoU',
 }
+MULTI_LABEL = 'multi_label_classification'  # transformers' word for what several labels an image are
 RUN = 'run.json'  # marks the folder of a training run, which holds the checkpoint's
 
 
@@ -82,6 +83,12 @@ class Checkpoint:
     def sha256(self, file: str) -> str:
         """The file's recorded sha256; of a folder without a manifest, that of its content."""
         return self._recorded(file)['sha256'] if self.files else hashlib.sha256(self.read(file)).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The name and weights of a checkpoint, wherever it lies."""
+        files = [file for file in (DECODER, ENCODER) if (self.folder / file).is_file()]
+        return {'name': self.name, 'sha256': {file: self.sha256(file)[:16] for file in files}}
 
     def tensors(self, file: str) -> dict[str, torch.Tensor]:
         """The tensors of a safetensors file, on the CPU, as they are stored."""
@@ -142,6 +149,12 @@ class Checkpoint:
         if decoder is None:
             return 'classifier'
         return 'autoencoder' if decoder['num_classes'] is None else 'segmenter'
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a classifier may find several classes in an image: as its configuration says, or, of an older one, as
+        it was measured."""
+        return self.config.get('problem_type') == MULTI_LABEL or 'mean_average_precision' in self.metrics
 
     @cached_property
     def pretrained_cfg(self) -> 'PretrainedCfg':

@@ -3,6 +3,7 @@
 import argparse
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..data.masks import MAX_CLASSES
 from ..data.sources import dataset_title, load_images
 from ..data.splits import split_name
 from ..factory import create_autoencoder, find_checkpoint
+from ..inference.asking import Result
 from ..methods.runs import RunOptions
 from ..models.autoencoder import Scae
 from ..places import expand, expand_path
@@ -83,6 +85,30 @@ def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -
         group.add_argument('--tensorboard', action='store_true', help='write scalars and pictures for TensorBoard')
     group.add_argument('--save-seconds', type=float, default=SAVE_SECONDS,
                        help='seconds between saved states (default: %(default)s)')
+
+
+def add_photograph_options(
+        parser: argparse.ArgumentParser,
+        kind: str,
+        needed: bool = True,
+        images: str = 'photographs of any size, folders of them, or globs',
+        default: str | None = None,
+) -> None:
+    """What the commands have in common that ask a trained network about photographs."""
+    parser.add_argument('images', metavar='IMAGES', type=expand, nargs='+', help=images)
+    parser.add_argument('--model', metavar='RUN_OR_CHECKPOINT', type=expand, required=needed and default is None,
+                        default=default, help=(
+        f'{kind}the folder of a run or a checkpoint, a checkpoint or architecture of `scae list`, or '
+        f'hf-hub:USER/REPOSITORY{" (default: %(default)s)" * bool(default)}'))
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
+
+
+def exit_status(result: Result) -> int:
+    """1 where some photographs could not be used, which are named already; 2 where none could."""
+    if result.failed:
+        print(f'scae: {result.failed:,} of {result.failed + len(result.photographs):,} images were left out; they are '
+              'named above', file=sys.stderr)
+    return 0 if not result.failed else 1 if result.photographs else 2
 
 
 @contextmanager

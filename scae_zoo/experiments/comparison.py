@@ -13,7 +13,6 @@ from ..checkpoints.folder import Checkpoint, open_folder
 from ..data.image_set import ImageSet
 from ..methods.finetuning import FineTuning
 from ..methods.pretraining import Pretraining
-from ..methods.runs import identity
 from ..methods.self_training import identity as pseudo_identity
 from ..methods.self_training import pseudo_labelled
 from .experiment import Experiment, headline
@@ -174,7 +173,7 @@ def _source_of(e: Experiment, arm: Arm, architecture: str, unlabelled: ImageSet)
         source = open_folder(e.out / name / name) if (e.out / name / name).is_dir() else None
         if source is None or not _has_recorded(source, expected):
             return None
-    return None if source is None else identity(source)
+    return None if source is None else source.identity
 
 
 def _has_recorded(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> bool:

@@ -131,7 +131,7 @@ def finetune(
                 metrics, figures = _measure(trained, test, crop)
                 finish(options, name, trained, None, kind='classifier', config=config,
                        summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),
-                       metrics=metrics, figures=figures)
+                       metrics=metrics, figures=figures, multi_label=train.multi_label)
     return open_folder(options.out / name)
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from ..checkpoints.finding import split_name
-from ..checkpoints.folder import DECODER, ENCODER, Checkpoint
+from ..checkpoints.folder import Checkpoint
 from ..data.image_set import ImageSet
 from ..data.sources import Pairs
 from ..errors import TrainingError
@@ -73,7 +73,7 @@ def configuration(
         test: ImageSet | Pairs | None = None,
 ) -> dict[str, Any]:
     """All that a run's result depends on, to tell a run that goes on from another one."""
-    return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': source and identity(source),
+    return {'checkpoint': name, 'data': data.identity, 'images': len(data), 'from': source and source.identity,
             'test': test.identity if test else None, **dataclasses.asdict(settings),
             **several(world)}
 
@@ -81,12 +81,6 @@ def configuration(
 def several(world: World) -> dict[str, int]:
     """The number of processes, where there are more than one: each draws its own crops."""
     return {'processes': world.size} if world.size > 1 else {}
-
-
-def identity(source: Checkpoint) -> dict[str, Any]:
-    """The name and weights of a checkpoint, wherever it lies."""
-    files = [file for file in (DECODER, ENCODER) if (source.folder / file).is_file()]
-    return {'name': source.name, 'sha256': {file: source.sha256(file)[:16] for file in files}}
 
 
 def is_finished(options: RunOptions, name: str) -> bool:
@@ -220,6 +214,7 @@ def finish(
         summary: str,
         metrics: dict[str, Any],
         figures: Sequence[dict[str, Any]],
+        multi_label: bool = False,
 ) -> None:
     """Write the checkpoint of a run that has ended."""
     *earlier, environment = json.loads((options.out / ENVIRONMENTS).read_text())
@@ -235,6 +230,7 @@ def finish(
     encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': split_name(name)[1], 'num_classes': encoder.num_classes}
     dataset = options.dataset or 'images'
     card = model_card(name, kind, dataset, options.test_dataset or dataset, summary, figures, options.command)
-    write(options.out / name, encoder, decoder, recipe=recipe, metrics=metrics, card=card)
+    write(options.out / name, encoder, decoder, recipe=recipe, metrics=metrics, card=card,
+          multi_label=multi_label)
     sync(options.out)  # the checkpoint is there before the state goes
     (options.out / STATE).unlink()  # several times the checkpoint's size, and of no more use

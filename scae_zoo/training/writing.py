@@ -17,7 +17,7 @@ from safetensors.torch import save
 from timm.models._hub import save_config_for_hf
 
 from ..checkpoints.finding import WEIGHTS
-from ..checkpoints.folder import DECODER, ENCODER, Checkpoint, open_folder
+from ..checkpoints.folder import DECODER, ENCODER, MULTI_LABEL, Checkpoint, open_folder
 from ..errors import CheckpointError
 from ..models.decoder import ScaeDecoder
 from ..models.scae import ScaeEncoder
@@ -72,6 +72,7 @@ def write(
         recipe: Mapping[str, Any],
         metrics: Mapping[str, Any],
         card: str,
+    multi_label: bool = False,
 ) -> Checkpoint:
     """Write a checkpoint's folder, whole or not at all.
 
@@ -82,6 +83,7 @@ def write(
         recipe: Hyper-parameters; ``command`` is the command that makes this checkpoint again.
         metrics: Measured figures.
         card: The README.
+        multi_label: Whether a classifier may find several classes in an image.
 
     Raises:
         CheckpointError: The disk is full or the folder cannot be written; nothing is left half-written.
@@ -90,11 +92,13 @@ def write(
     with _replacing(folder) as partial:
         (partial / ENCODER).write_bytes(save(stored_tensors(encoder), {'format': 'pt'}))
         save_config_for_hf(encoder, str(partial / 'config.json'))
+        ours: dict[str, Any] = {'problem_type': MULTI_LABEL} if multi_label else {}
         if decoder is not None:
             (partial / DECODER).write_bytes(save(stored_tensors(decoder), {'format': 'pt'}))
+            ours['decoder'] = {'shortcuts': decoder.shortcuts, 'num_classes': decoder.num_classes}
+        if ours:
             config = json.loads((partial / 'config.json').read_text())
-            config['decoder'] = {'shortcuts': decoder.shortcuts, 'num_classes': decoder.num_classes}
-            (partial / 'config.json').write_text(json.dumps(config, indent=2) + '\n')
+            (partial / 'config.json').write_text(json.dumps({**config, **ours}, indent=2) + '\n')
         # the command may have a file's name that is no text
         (partial / 'recipe.yaml').write_text(yaml.safe_dump(dict(recipe), sort_keys=False), 'utf-8', 'backslashreplace')
         (partial / 'metrics.json').write_text(json.dumps(_as_json(metrics), indent=2) + '\n')

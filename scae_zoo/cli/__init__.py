@@ -18,6 +18,12 @@ COMMANDS = {  # the module of each, and what it does
         'With --noise none they are reconstructed as they are, and the reconstructions are written alone,\n'
         'with the colour profile, transparency and resolution of the image, and grey where it is grey.')),
     'demo': ('pictures', 'Denoise a real photograph, and fill one in of which a quarter is missing; needs no network.'),
+    'predict': ('answers', (
+        'Say what is in photographs: the class of each, or the class of each pixel.\n\n'
+        'A classifier gives a table: file, class, probability; of many labels a probability for each class.\n'
+        'A segmenter gives a mask for each photograph, a PNG of the same name: class indices, shown in colours.')),
+    'embed': ('answers', (
+        'Write the features that a network has of photographs, or find the photographs nearest to one.')),
     'pretrain': ('training', (
         'Train an auto-encoder on images without labels.\n\n'
         'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'

@@ -16,7 +16,7 @@ def _photographs() -> list[np.ndarray]:
     return [open_rgb(get_sample_data('grace_hopper.jpg', asfileobj=False)), *load_sample_images().images]
 
 
-def _cuttings(number: int, side: int, seed: int) -> list[tuple[int, Image.Image]]:
+def cuttings(number: int, side: int, seed: int) -> list[tuple[int, Image.Image]]:
     """Square pieces of the photographs in turn, scaled to ``side``, each with its photograph's number."""
     photographs = _photographs()
     rng = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def _cuttings(number: int, side: int, seed: int) -> list[tuple[int, Image.Image]
 def write_classes(folder: Path, side: int, number: int, classes: Sequence[str]) -> None:
     """``train`` and ``test`` with a sub-folder a class; the classes take the photographs in turn."""
     for seed, split in enumerate(('train', 'test')):
-        for i, (_, piece) in enumerate(_cuttings(number, side, seed)):
+        for i, (_, piece) in enumerate(cuttings(number, side, seed)):
             path = folder / split / classes[i % len(classes)] / f'{i:03}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             piece.save(path)
@@ -47,7 +47,7 @@ def write_multi_label(folder: Path, side: int, number: int, classes: Sequence[st
         with (folder / split / 'labels.csv').open('w', newline='') as file:
             table = csv.writer(file)
             table.writerow(['image', *classes])
-            for i, (which, piece) in enumerate(_cuttings(number, side, seed)):
+            for i, (which, piece) in enumerate(cuttings(number, side, seed)):
                 piece.save(folder / split / f'{i:03}.png')
                 table.writerow([f'{i:03}.png', *(int((which + k) % 3 == 0) for k in range(len(classes)))])
 
@@ -59,7 +59,7 @@ def write_masks(folder: Path, side: int, number: int, classes: Sequence[str]) ->
     for seed, split in enumerate(('train', 'test')):
         for kind in ('images', 'masks'):
             (folder / split / kind).mkdir(parents=True, exist_ok=True)
-        for i, (_, piece) in enumerate(_cuttings(number, side, seed)):
+        for i, (_, piece) in enumerate(cuttings(number, side, seed)):
             piece.save(folder / split / 'images' / f'{i:03}.png')
             bright = np.asarray(piece.convert('L')).astype(int) * len(classes) // 256
             Image.fromarray(bright.astype(np.uint8)).save(folder / split / 'masks' / f'{i:03}.png')

@@ -1,0 +1,96 @@
+"""Which classes a classifier finds in photographs: a table as CSV, or as JSON lines."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from ..models.scae import ScaeEncoder
+from .asking import Answers, Result, ask
+from .network import Network
+from .photographs import Found, Photograph
+from .unfinished import Unfinished
+
+
+class Classes(NamedTuple):
+    """What a classifier said.
+
+    Args:
+        files: The photographs' paths.
+        names: The names of all classes.
+        probabilities: N x K, in the order of ``indices``, 0-1.
+        indices: N x K, the classes; the most probable first, or of a classifier of many labels all in their order.
+    """
+
+    files: list[str]
+    names: tuple[str, ...]
+    probabilities: torch.Tensor
+    indices: torch.Tensor
+
+
+def classify(
+        network: Network[ScaeEncoder],
+        found: Found,
+        multi_label: bool,
+        first: int,
+        unfinished: Unfinished | None,
+) -> tuple[Classes, Result]:
+    """Ask a classifier about the middle of each photograph.
+
+    Args:
+        network: The classifier.
+        found: The photographs.
+        multi_label: Whether a photograph may have several classes: each then has a probability of its own.
+        first: How many classes of a photograph are kept, of a classifier of one label; the most probable ones.
+        unfinished: As ``ask`` has it.
+    """
+    def answer(_: list[Photograph], squares: list[torch.Tensor]) -> Answers:
+        logits = network.of_squares(network.model, torch.stack(squares))
+        if multi_label:
+            return Answers({'probabilities': logits.sigmoid()})
+        top = logits.softmax(1).topk(min(first, logits.shape[1]))
+        return Answers({'probabilities': top.values, 'indices': top.indices})
+
+    result = ask(found, network.square, answer, unfinished)
+    number = network.model.num_classes
+    names = tuple(network.model.pretrained_cfg.get('label_names') or map(str, range(number)))
+    probabilities = result.tensors.get('probabilities', torch.empty(0, number))
+    indices = result.tensors.get('indices', torch.arange(number).expand(len(probabilities), -1))
+    return Classes([str(each.path) for each in result.photographs], names, probabilities, indices), result
+
+
+def table(classes: Classes, multi_label: bool, as_json: bool) -> Iterator[str]:
+    """The lines of the table: a header and a row a photograph, or a JSON object each."""
+    if as_json:
+        for file, found in _found(classes):
+            if multi_label:
+                yield json.dumps({'file': file, 'probabilities': dict(found)}) + '\n'
+            else:
+                yield json.dumps({'file': file, 'classes': [
+                    {'class': name, 'probability': value} for name, value in found]}) + '\n'
+        return
+    if multi_label:
+        yield _row(['file', *classes.names])
+    else:
+        ranks = [f'_{rank}' if rank > 1 else '' for rank in range(1, classes.indices.shape[1] + 1)]
+        yield _row(['file', *(f'{column}{rank}' for rank in ranks for column in ('class', 'probability'))])
+    for file, found in _found(classes):
+        cells = [f'{value:.4f}' for _, value in found] if multi_label else [
+            cell for name, value in found for cell in (name, f'{value:.4f}')]
+        yield _row([file, *cells])
+
+
+def _found(classes: Classes) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+    """Each photograph's classes with their probabilities."""
+    for file, values, indices in zip(classes.files, classes.probabilities, classes.indices, strict=True):
+        yield file, [(classes.names[i], round(value, 6))
+                     for i, value in zip(indices.tolist(), values.tolist(), strict=True)]
+
+
+def _row(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerow(cells)
+    return text.getvalue()

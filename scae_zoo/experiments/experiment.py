@@ -21,7 +21,7 @@ from ..checkpoints.folder import Checkpoint
 from ..console import STOPPED, console, fault_of
 from ..data.cache import Source, load
 from ..data.image_set import ImageSet
-from ..data.sources import Pairs, dataset_name, dataset_title, few, find_source, only, pairs_of
+from ..data.sources import PREFIXES, Pairs, dataset_name, dataset_title, few, find_source, only, pairs_of
 from ..data.splits import split_name
 from ..errors import CheckpointError, TrainingError
 from ..extras import require_installed
@@ -220,6 +220,7 @@ def experiment(
         one_seed: bool = False,
         ships: bool = True,
         any_data: bool = False,
+        data_help: str = "data set's name",
         options: Callable[[argparse.ArgumentParser], Any] | None = None,
 ) -> Iterator[Experiment]:
     """Parse a recipe's options; a fault inside the block ends the script with one line.
@@ -233,24 +234,27 @@ def experiment(
         one_seed: Whether it takes a single seed.
         ships: Whether it makes checkpoints that may ship.
         any_data: Whether its checkpoints are named for the data that it is given, not for ``data`` alone.
+        data_help: What ``--data`` is, for ``--help``.
         options: Adds the recipe's own options.
     """
     name = Path(sys.argv[0]).stem
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
                                      allow_abbrev=False)
-    parser.add_argument('--data', default=data, type=expand, help="data set's name (default: %(default)s)")
+    parser.add_argument('--data', default=data, type=expand, help=f'{data_help} (default: %(default)s)')
     parser.add_argument('--data-dir', metavar='DIR', type=expand_path, help=(
-        'folder with train/ and test/ sub-folders of images, or where the named data set lies '
-        '(default: the named data set is downloaded)'))
+        'folder with train/ and test/ (or val/) to take in place of --data, or where a data set with a name lies '
+        '(default: what --data says, which is downloaded if it is such a name)'))
     parser.add_argument('--budget', choices=BUDGETS, default='gpu' if torch.cuda.is_available() else 'cpu',
                         help='size of the runs; smoke: a few images, to try the script (default here: %(default)s)')
     parser.add_argument('--seeds', type=int, nargs=1 if one_seed else '+', metavar='SEED',
-                        help=f'(default: {" ".join(map(str, seeds))}; smoke: the first)')
+                        help=f'seeds of {"all training" if one_seed else "the training with labels, a run each"} '
+                             f'(default: {" ".join(map(str, seeds))}{"" if one_seed else "; smoke: the first"})')
     if rows:
         parser.add_argument('--rows', nargs='+', metavar='ROW', help=(
-            'rows of the table to make, by the names of their runs, such as no-pre-training (default: all); several '
+            'rows of the table to make, by the names of their runs (default: all; a wrong name lists them); several '
             'processes can share the work so, in one --out'))
-    parser.add_argument('--out', metavar='DIR', type=expand_path, help=f'(default: runs/{name}/BUDGET)')
+    parser.add_argument('--out', metavar='DIR', type=expand_path,
+                        help=f'folder of the runs and tables (default: runs/{name}/BUDGET)')
     parser.add_argument('--device', help='cpu, cuda, ... (default: the GPU if there is one)')
     parser.add_argument('--compile', action='store_true', help='use torch.compile; needs a C++ compiler')
     if ships:
@@ -260,7 +264,8 @@ def experiment(
         options(parser)
     args = parser.parse_args()
     if args.data_dir is not None and not args.data_dir.is_dir():
-        parser.error(f'--data-dir {args.data_dir}: there is no such folder; make it to have the data downloaded there')
+        ways = '; make it to have the data downloaded there' if args.data.startswith(PREFIXES) else ''
+        parser.error(f'--data-dir {args.data_dir}: there is no such folder{ways}')
     if args.ship and args.budget == 'smoke':
         parser.error('--ship: the smoke budget makes nothing that is worth it')
     args.seeds = args.seeds or list(seeds[:1] if args.budget == 'smoke' else seeds)

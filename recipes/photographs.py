@@ -4,7 +4,10 @@
 
 Makes scae_vgg16.dae_imagenette and .dae_noskip_imagenette; .dae_ft_voc2012sub, as Table 4 does (mAP over ten random
 crops); and .dae_seg_voc2012sub, as Figure 3 does (mean IoU), with all labels and with a quarter, in segmentation/.
-The budget cpu is meant for VOC's 758 official training images. Figures on a subset do not compare with published ones.
+A start needs the data of its rows alone: --labels for the classifiers' table, --data-dir for the segmenters', which has
+the rows whose names begin with segmenter, --unlabelled for all rows but those with random in their names.
+The budget cpu is sized for the 758 of VOC's own training images that the subset has, without the augmented ones.
+Figures on a subset do not compare with published ones.
 """
 
 import argparse
@@ -13,17 +16,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from scae_zoo.checkpoints.folder import Checkpoint
-from scae_zoo.data.sources import VOC_CLASSES
-from scae_zoo.experiments.comparison import Arm, chosen, compare
+from scae_zoo.data.image_set import ImageSet, class_difference
+from scae_zoo.data.sources import VOC_CLASSES, dataset_title
+from scae_zoo.experiments.comparison import Arm, chosen, compare, finished, has_recorded, pretrained
 from scae_zoo.experiments.experiment import Experiment, experiment, headline, smoke_data
 from scae_zoo.experiments.plots import draw_segmentations
 from scae_zoo.methods.finetuning import FineTuning
 from scae_zoo.methods.pretraining import Pretraining
+from scae_zoo.methods.runs import identity
 from scae_zoo.methods.segmenting import Segmenting
 from scae_zoo.places import expand
 
-ARCHITECTURE = 'scae_vgg16'
-TAGS = {False: 'dae_noskip_imagenette', True: 'dae_imagenette'}  # without and with shortcuts
+AUTOENCODERS = {False: 'scae_vgg16.dae_noskip_imagenette', True: 'scae_vgg16.dae_imagenette'}  # whether shortcuts
+CLASSIFIER, SEGMENTER = 'scae_vgg16.dae_ft_voc2012sub', 'scae_vgg16.dae_seg_voc2012sub'
 UNLABELLED_SIZE = {'cpu': 80, 'gpu': 160, 'smoke': 40}
 SIZE = {'cpu': 100, 'gpu': 200, 'smoke': 40}
 PRETRAINING = {
@@ -73,44 +78,88 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--unlabelled', metavar='DATA', type=expand, default='data/imagenette160',
                         help='imagenette, a folder with train/ and val/ (default: %(default)s)')
     parser.add_argument('--labels', metavar='DATA', type=expand, default='data/voc2012subaug_labels',
-                        help="VOC's images, train/ and val/ with a labels.csv each (default: %(default)s)")
+                        help="VOC's images, a folder with train/ and val/, a labels.csv in each (default: %(default)s)")
 
 
-def pretraining(e: Experiment, wanted: set[bool]) -> dict[bool, Checkpoint]:
-    """The auto-encoders that are wanted, without and with shortcuts."""
+def on_labels(e: Experiment, rows: list[Arm]) -> Experiment:
+    """The experiment as that of the classifiers, whose data set is --labels."""
+    folder = smoke_data('multi_label', e.out, 40, VOC_CLASSES) if e.makes_images else None
+    options = {'data': e.args.labels, 'data_dir': folder, 'rows': [arm.run for arm in rows]}
+    return dataclasses.replace(e, args=argparse.Namespace(**{**vars(e.args), **options}))
+
+
+def require(e: Experiment, option: str, named: str, data: str | None = None, masks: bool = False) -> None:
+    """Look for what an option names before anything is trained, which takes hours; nothing is decoded for it.
+
+    Args:
+        e: The experiment, whose own data set must have labels or masks.
+        option: What has named the data.
+        named: What ships is named for data that are called so, or so and something more.
+        data: Another data set's name or folder.
+        masks: Whether to look for masks.
+    """
+    if e.args.ship and not (dataset_title(data) if data else e.dataset).startswith(named):
+        raise ValueError(f'--ship: {data or e.dataset} is not called {named}, whose name the checkpoints have')
+    try:
+        train, val = (e.find(split, data, masks) for split in ('train', 'val'))
+        if train.origins and val.origins and len(val.origins.among(train.origins)):
+            raise ValueError(f'{train.place}: would be trained on and measured on as well; needs train/ and val/')
+        for source in (train, val) if data is None and not masks else ():
+            if not all(isinstance(sample.label, list) for sample in source.samples):
+                raise ValueError(f'{source.place}: needs a labels.csv')
+        if data is None and train.classes != val.classes:
+            difference = class_difference(val.classes, train.classes, 'val has', 'train has')
+            raise ValueError(f'{val.place}: the classes are not those of train: {difference}')
+    except ValueError as error:
+        raise ValueError(f'{option} {error}') from None
+
+
+def pretraining(e: Experiment, wanted: set[bool]) -> dict[bool, Checkpoint | None]:
+    """The auto-encoders, without and with shortcuts, that are wanted, and those that earlier starts made so."""
     data = e.args.unlabelled
     train, val = (e.images(split, e.pick(**UNLABELLED_SIZE), data) for split in ('train', 'val'))
-    return {shortcuts: e.pretrain(f'{ARCHITECTURE}.{TAGS[shortcuts]}', train,
-                                  e.pick(**PRETRAINING).replace(shortcuts=shortcuts), val, data=data, test_data=data)
-            for shortcuts in sorted(wanted)}
+    made = {}
+    for shortcuts, name in AUTOENCODERS.items():
+        settings = e.pick(**PRETRAINING).replace(shortcuts=shortcuts)
+        made[shortcuts] = e.pretrain(name, train, settings, val, data=data, test_data=data) \
+            if shortcuts in wanted else pretrained(e, name, settings, train)
+    return made
 
 
-def classification(e: Experiment, rows: list[str], autoencoders: Mapping[bool, Checkpoint]) -> list[Checkpoint]:
+def classification(e: Experiment, autoencoders: Mapping[bool, Checkpoint | None]) -> list[Checkpoint]:
     """Table 4; the method's classifier, if its row was chosen."""
-    table = dataclasses.replace(e, args=argparse.Namespace(**{**vars(e.args), 'rows': rows}))
-    labels = str(smoke_data('multi_label', e.out, 40, VOC_CLASSES)) if e.makes_images else e.args.labels
-    train, val = (e.images(split, e.pick(**SIZE), labels) for split in ('train', 'val'))
+    train, val = (e.images(split, e.pick(**SIZE)) for split in ('train', 'val'))
     arms = [Arm(row, None if shortcuts is None else autoencoders.get(shortcuts))
             for row, shortcuts in CLASSIFIERS.items()]
-    return compare(
-        table, f'{ARCHITECTURE}.dae_ft_voc2012sub', arms, e.pick(**FINETUNING), train, lambda seed: train, val)
+    return compare(e, CLASSIFIER, arms, e.pick(**FINETUNING), train, lambda seed: train, val)
 
 
-def segmentation(e: Experiment, starts: list[Start], autoencoders: Mapping[bool, Checkpoint]) -> list[Checkpoint]:
+def segmentation(
+        e: Experiment, starts: list[Start], autoencoders: Mapping[bool, Checkpoint | None]) -> list[Checkpoint]:
     """Figure 3; the method's segmenter, if its row was chosen."""
     table = dataclasses.replace(e, out=e.out / 'segmentation', results={})
     train, val = e.images('train', e.pick(**SIZE), masks=True), e.pairs('val')
-    methods = []
-    for start in starts:
-        for seed in e.seeds:
-            images = train if start.share == 1 else train.split(start.share, seed)[0]
-            settings = e.pick(**SEGMENTING).replace(init=start.init, seed=seed)
-            source = None if start.init == 'random' else autoencoders[start.shortcuts]
-            made = table.segment(
-                f'{ARCHITECTURE}.dae_seg_voc2012sub', source, images, settings, val, start.arm.run_of(seed))
-            table.add(start.arm.row, seed, headline(made))
-            methods += [made] * (start is METHOD)
+
+    def images(start: Start, seed: int) -> ImageSet:
+        return train if start.share == 1 else train.split(start.share, seed)[0]
+
+    def settings(start: Start, seed: int) -> Segmenting:
+        return e.pick(**SEGMENTING).replace(init=start.init, seed=seed)
+
+    def source(start: Start) -> Checkpoint | None:
+        return None if start.init == 'random' else autoencoders.get(start.shortcuts)
+
+    made = [(start, table.segment(SEGMENTER, source(start), images(start, seed), settings(start, seed), val,
+                                  start.arm.run_of(seed))) for start in starts for seed in e.seeds]
+    for start in SEGMENTERS:
+        begun = source(start)
+        for seed, checkpoint in finished(table, start.arm, SEGMENTER):
+            if has_recorded(checkpoint, {
+                    **dataclasses.asdict(settings(start, seed)), 'data': images(start, seed).identity,
+                    'test': val.identity, 'from': begun and identity(begun)}):
+                table.add(start.arm.row, seed, headline(checkpoint))
     table.report({}, '% mean IoU')
+    methods = [checkpoint for start, checkpoint in made if start is METHOD]
     if methods and e.world.is_main:
         draw_segmentations(methods[0], val, PICTURES, table.out / 'pictures.png')
     return methods[:1]
@@ -118,20 +167,33 @@ def segmentation(e: Experiment, starts: list[Start], autoencoders: Mapping[bool,
 
 def main() -> None:
     smoke = ('masks', 40, ('background', *VOC_CLASSES))
-    with experiment(__doc__, 'data/voc2012subaug', smoke=smoke, rows=True, ships=False, options=add_options) as e:
+    masks = "VOC's images with masks: a folder with train/ and val/, images/ and masks/ in each, or torch/voc2012"
+    with experiment(
+            __doc__, 'data/voc2012subaug', smoke=smoke, rows=True, data_help=masks, options=add_options) as e:
         classifiers = [Arm(row, None) for row in CLASSIFIERS]
         runs = {arm.run for arm in chosen([*classifiers, *(start.arm for start in SEGMENTERS)], e)}
         rows = [arm for arm in classifiers if arm.run in runs]
         segmenters = [start for start in SEGMENTERS if start.arm.run in runs]
         wanted = {start.shortcuts for start in segmenters if start.init != 'random'} | {
             shortcuts for arm in rows if (shortcuts := CLASSIFIERS[arm.row]) is not None}
-        autoencoders = pretraining(e, wanted) if wanted else {}
-        made = [*autoencoders.values()]
+        # whose rows are kept where they are of these images
+        earlier = any((e.out / name / name).is_dir() for name in AUTOENCODERS.values())
+        table = on_labels(e, rows)
+        if wanted or earlier:
+            require(e, '--unlabelled', 'imagenette', e.args.unlabelled)
         if rows:
-            made += classification(e, [arm.run for arm in rows], autoencoders)
+            require(table, '--labels', 'voc2012sub')
+        if segmenters:
+            require(e, '--data-dir' if e.has_folders else '--data', 'voc2012sub', masks=True)
+        autoencoders = pretraining(e, wanted) if wanted or earlier else {}
+        made = [checkpoint for shortcuts in sorted(wanted) if (checkpoint := autoencoders[shortcuts])]
+        if rows:
+            made += classification(table, autoencoders)
         if segmenters:
             made += segmentation(e, segmenters, autoencoders)
-        e.show(made)
+        control = AUTOENCODERS[False]
+        e.show(checkpoint for checkpoint in made if checkpoint.name == control)
+        e.ship([checkpoint for checkpoint in made if checkpoint.name != control])
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """Fixtures shared by the tests."""
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import huggingface_hub
@@ -12,6 +13,7 @@ from scae_zoo.checkpoints.finding import WEIGHTS
 from scae_zoo.experiments import sample_images
 
 from .support.networks import SHIPPED
+from .support.recipe_runs import Smoke, smoke
 from .support.training_commands import SMALL, run
 
 
@@ -56,6 +58,15 @@ def pretrained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp('runs') / 'pretrained'
     assert run('pretrain', data / 'classes', *SMALL, '-o', out) == 0
     return out
+
+
+@pytest.fixture(scope='session')
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Smoke]:
+    """The one run of each recipe, which the test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'recipes'
+    folder.mkdir(exist_ok=True)
+    return lambda name: smoke(name, folder)
 
 
 @pytest.fixture

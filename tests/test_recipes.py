@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -20,18 +19,9 @@ from scae_zoo.factory import create_encoder
 
 from .support.networks import SHIPPED
 from .support.processes import Process
-from .support.recipe_runs import RECIPES, Smoke, networks, recipe, run, smoke
+from .support.recipe_runs import RECIPES, Smoke, networks, recipe, run
 
 NAMES = sorted(path.stem for path in RECIPES.glob('*.py'))
-
-
-@pytest.fixture(scope='session')
-def ended(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Smoke]:
-    """The one run of each recipe, which the test processes share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'recipes'
-    folder.mkdir(exist_ok=True)
-    return lambda name: smoke(name, folder)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -134,7 +134,7 @@ def compare(
                 return False
             data = pseudo_identity(
                 open_folder(teacher), labelled(seed), self_training.unlabelled(seed), self_training.share)
-        return _has_recorded(checkpoint, {
+        return has_recorded(checkpoint, {
             **dataclasses.asdict(settings(arm, seed)), 'data': data, 'test': test.identity,
             'from': _source_of(e, arm, architecture, unlabelled)})
 
@@ -143,7 +143,7 @@ def compare(
     made = [(arm, train(arm, seed)) for arm in order for seed in e.seeds]
     drawn: dict[str, list[Curve]] = {}
     for arm in arms:
-        for seed, checkpoint in _finished(e, arm, name):
+        for seed, checkpoint in finished(e, arm, name):
             if is_ours(arm, seed, checkpoint):
                 e.add(arm.row, seed, headline(checkpoint))
                 if curves:
@@ -155,7 +155,7 @@ def compare(
     return [*autoencoders.values(), *methods[:1]]
 
 
-def _finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpoint]]:
+def finished(e: Experiment, arm: Arm, name: str) -> Iterator[tuple[int, Checkpoint]]:
     """The seeds that a row has been trained with, and their checkpoints."""
     for folder in sorted(e.out.glob(f'{arm.run}-seed*/{name}')):
         seed = folder.parent.name.rpartition('seed')[2]
@@ -168,15 +168,20 @@ def _source_of(e: Experiment, arm: Arm, architecture: str, unlabelled: ImageSet)
     pre-trained so, on these images."""
     source = arm.pretraining
     if isinstance(source, Pretraining):
-        name = f'{architecture}.{arm.tag}'
-        expected = {**dataclasses.asdict(source), 'data': unlabelled.identity}
-        source = open_folder(e.out / name / name) if (e.out / name / name).is_dir() else None
-        if source is None or not _has_recorded(source, expected):
-            return None
+        source = pretrained(e, f'{architecture}.{arm.tag}', source, unlabelled)
     return None if source is None else source.identity
 
 
-def _has_recorded(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> bool:
+def pretrained(e: Experiment, name: str, settings: Pretraining, unlabelled: ImageSet) -> Checkpoint | None:
+    """The auto-encoder of that name that this or an earlier start pre-trained so, on these images."""
+    if not (e.out / name / name).is_dir():
+        return None
+    found = open_folder(e.out / name / name)
+    return found if has_recorded(found, {**dataclasses.asdict(settings), 'data': unlabelled.identity}) else None
+
+
+def has_recorded(checkpoint: Checkpoint, expected: Mapping[str, Any]) -> bool:
+    """Whether its ``recipe.yaml`` has these settings, data and start."""
     recorded = yaml.safe_load((checkpoint.folder / 'recipe.yaml').read_text())
     return all(recorded.get(key) == value for key, value in expected.items())
 

@@ -79,15 +79,20 @@ class Experiment:
         Raises:
             ValueError: What ships would not be trained on ImageNet, the other data set, whose name it has.
         """
+        source = self.find(split, data, masks)
+        if only_classes and not self.makes_images:
+            source = only(source, only_classes)
+        return load(self._tried(source), size)
+
+    def find(self, split: str, data: str | None = None, masks: bool = False) -> Source:
+        """What ``images`` reads, before anything is decoded; the arguments and errors are those of ``images``."""
         place, root = self._place(data or self.args.data)
         source = find_source(place, split, masks=masks, root=root)
         if self.args.ship and data is not None and not 0 < len(source.classes) == len(
                 set(source.classes) & set(ImageNetInfo().label_names())):
             raise ValueError(f'--ship: {data} is not known to be ImageNet, whose name the checkpoints have: its images '
                              'are not in folders named by WordNet id')
-        if only_classes and not self.makes_images:
-            source = only(source, only_classes)
-        return load(self._tried(source), size)
+        return source
 
     def _place(self, data: str) -> tuple[str, Path | None]:
         """The folder or name to load, and where a named set lies."""
@@ -100,8 +105,11 @@ class Experiment:
 
     @property
     def has_folders(self) -> bool:
-        """Whether ``--data-dir`` has folders of images, which need not be the data set that the recipe is named for."""
-        return self.args.data_dir is not None and split_name(self.args.data_dir, 'train', in_classes=False) is not None
+        """Whether ``--data-dir`` is not where a named data set lies, but has folders of images, which need not be the
+        data set that the recipe is named for."""
+        return self.args.data_dir is not None and (
+            not self.args.data.startswith(PREFIXES)
+            or split_name(self.args.data_dir, 'train', in_classes=False) is not None)
 
     @property
     def dataset(self) -> str:
@@ -136,8 +144,7 @@ class Experiment:
 
     def pairs(self, split: str) -> Pairs:
         """The images of a split with their masks, each in its own size."""
-        place, root = self._place(self.args.data)
-        return pairs_of(self._tried(find_source(place, split, masks=True, root=root)))
+        return pairs_of(self._tried(self.find(split, masks=True)))
 
     def _tried(self, source: Source) -> Source:
         """The images, or a few of them for ``smoke``: of ten classes as many each as any recipe asks for."""

@@ -1,0 +1,173 @@
+"""The recipe of the photographs: what it looks for before it trains, what its tables keep, what it draws and ships."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scae_zoo.data.sources import VOC_CLASSES
+from scae_zoo.experiments import experiment, sample_images
+from scae_zoo.experiments.plots import CLASS_COLOURS
+
+from .support.recipe_runs import Smoke, run
+
+SEGMENTER = 'scae_vgg16.dae_seg_voc2012sub'
+WORDNET_IDS = ('n01440764', 'n02102040', 'n02979186')
+FOLDERS = {'--unlabelled': 'imagenette160', '--labels': 'voc2012sub_labels', '--data-dir': 'voc2012subaug'}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A few images in the folders that the recipe takes."""
+    sample_images.write_classes(tmp_path / 'imagenette160', 40, 12, WORDNET_IDS)
+    sample_images.write_multi_label(tmp_path / 'voc2012sub_labels', 40, 12, VOC_CLASSES)
+    sample_images.write_masks(tmp_path / 'voc2012subaug', 40, 12, ('background', *VOC_CLASSES))
+    return tmp_path
+
+
+def given(folders: Path) -> list[str]:
+    return [word for option, name in FOLDERS.items() for word in (option, str(folders / name))]
+
+
+def rows(out: Path) -> tuple[list[str], list[str]]:
+    """Those of the classifiers' and of the segmenters' table."""
+    classifiers, segmenters = (list(json.loads((folder / 'results.json').read_text()))
+                               for folder in (out, out / 'segmentation'))
+    return classifiers, segmenters
+
+
+def test_rows_of_earlier_starts(folders: Path) -> None:
+    """They stay in both tables, where they are of the same settings, images and auto-encoder."""
+    out, data = folders / 'out', given(folders)
+    first, control = 'segmenter, encoder', 'segmenter, encoder and decoder, no shortcut, a quarter of the labels'
+    last = 'segmenter, random Gaussian, a quarter of the labels'
+
+    def start(*names: str, others: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
+        chosen = [re.sub('[^a-z]+', '-', name.lower()) for name in names]
+        result = run('photographs', out, *data, *others, '--rows', *chosen)
+        assert result.returncode == 0, result.stderr
+        return rows(out)
+
+    assert start('pre-training', first) == (['pre-training'], [first])
+    assert start('pre-training, no shortcut', control) == (
+        ['pre-training, no shortcut', 'pre-training'], [control, first])
+    assert start('random Gaussian', last) == (
+        ['random Gaussian', 'pre-training, no shortcut', 'pre-training'], [last, control, first])
+    table = (out / 'segmentation' / 'results.md').read_text()
+    assert table.index(f'| {last} |') < table.index(f'| {control} |') < table.index(f'| {first} |')
+
+    recipe = out / 'segmentation' / 'segmenter-encoder-seed0' / SEGMENTER / 'recipe.yaml'
+    as_made = recipe.read_text()
+    for changed in (as_made.replace('max_scale: 1.0', 'max_scale: 1.5'),
+                    re.sub('(model.safetensors): .*', r'\1: 0123456789abcdef', as_made)):
+        assert changed != as_made
+        recipe.write_text(changed)
+        assert start('random Gaussian', last)[1] == [last, control]  # of other settings, of another auto-encoder
+    recipe.write_text(as_made)
+    assert start('random Gaussian', last)[1] == [last, control, first]
+    for option, row in (('--unlabelled', last), ('--data-dir', 'segmenter, random Gaussian')):
+        less = Path(shutil.copytree(folders / FOLDERS[option], folders / f'less{option}'))
+        for path in (less / 'train').rglob('000.png'):  # an image, and its mask
+            path.unlink()
+        assert start('random Gaussian', row, others=(option, str(less)))[1] == [row]
+
+
+@pytest.mark.parametrize(('option', 'fault'), [
+    *((option, fault) for option in FOLDERS for fault in ('missing', 'no val')),
+    ('--labels', 'no table'), ('--labels', 'other classes'), ('--data-dir', 'no masks'), ('--unlabelled', 'no splits'),
+])
+def test_wrong_data_are_found_before_the_training(option: str, fault: str, folders: Path) -> None:
+    wrong = folders / FOLDERS[option]
+    if fault == 'missing':
+        wrong.rename(folders / 'elsewhere')
+    elif fault == 'no val':
+        (wrong / 'test').rename(folders / 'elsewhere')
+    elif fault == 'no table':
+        (wrong / 'test' / 'labels.csv').unlink()
+    elif fault == 'no masks':
+        shutil.rmtree(wrong / 'test' / 'masks')
+    elif fault == 'no splits':
+        (wrong / 'train').rename(folders / 'imagenette')
+        shutil.rmtree(wrong)
+        (folders / 'imagenette').rename(wrong)
+    else:
+        table = wrong / 'test' / 'labels.csv'
+        table.write_text(table.read_text().replace('aeroplane', 'airship'))
+    refused = run('photographs', folders / 'out', *given(folders))
+    assert refused.returncode in (1, 2)
+    assert f'error: {option} {wrong}' in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1 or refused.returncode == 2
+    assert not list((folders / 'out').rglob('run.json'))
+
+
+def test_data_that_no_row_needs_may_be_missing(folders: Path) -> None:
+    for name in ('imagenette160', 'voc2012sub_labels'):
+        shutil.rmtree(folders / name)
+    result = run('photographs', folders / 'out', *given(folders), '--rows', 'segmenter-random-gaussian')
+    assert result.returncode == 0, result.stderr
+
+
+def test_cards_name_the_data(folders: Path) -> None:
+    result = run('photographs', folders / 'out', *given(folders), '--rows', 'pre-training', 'segmenter-encoder')
+    assert result.returncode == 0, result.stderr
+    for kind, name in (('dae_imagenette', 'imagenette160'), ('dae_ft_voc2012sub', 'voc2012sub_labels'),
+                       ('dae_seg_voc2012sub', 'voc2012subaug')):
+        card = next((folders / 'out').rglob(f'scae_vgg16.{kind}/README.md')).read_text()
+        assert f'datasets:\n- {name}\n' in card
+        assert re.search(rf'dataset:\n +type: {name}$', card, re.MULTILINE)  # measured on
+
+
+def test_help(tmp_path: Path) -> None:
+    shown = ' '.join(run('photographs', tmp_path, '--help').stdout.split())
+    assert "--data DATA VOC's images with masks: " in shown
+    assert 'no-pre-training' not in shown  # a row that it does not have
+
+
+def test_a_quarter_of_the_images(ended: Callable[[str], Smoke]) -> None:
+    folder = ended('photographs').out / 'segmentation'
+    whole, quarter = (json.loads((folder / f'segmenter-encoder{row}-seed0' / 'run.json').read_text())
+                      for row in ('', '-a-quarter-of-the-labels'))
+    assert (whole['images'], quarter['images']) == (24, 6)
+    assert quarter['test'] == whole['test']
+
+
+def test_pictures(ended: Callable[[str], Smoke]) -> None:
+    """Six rows: an image, its mask in VOC's colours, and the prediction in these."""
+    out = ended('photographs').out
+    picture = Image.open(out / 'segmentation' / 'pictures.png').convert('RGB')
+    assert picture.size == (900, 1584)
+    masks = sorted((out / 'data').glob('masks*/test/masks/*.png'))[::4]
+    truth = {tuple(CLASS_COLOURS[i].tolist()) for path in masks for i in np.unique(np.asarray(Image.open(path)))}
+    palette = set(map(tuple, CLASS_COLOURS[:21].tolist()))
+    image, mask, prediction = (
+        {colour for _, colour in picture.crop((left, 0, left + 300, 1584)).getcolors(300 * 1584)
+         if len(set(colour)) > 1}  # titles are grey
+        for left in (0, 300, 600))
+    assert mask == {colour for colour in truth if len(set(colour)) > 1}
+    assert prediction <= palette
+    assert not image <= palette
+
+
+def test_ship(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three of the method; no control."""
+    shipped = folders / 'weights'
+    shipped.mkdir()
+    monkeypatch.setattr(experiment, 'WEIGHTS', shipped)
+    monkeypatch.setattr(experiment, 'update_manifest', lambda: None)
+    ship = ('--ship', '--budget', 'cpu', '--seeds', '0', '--rows', 'pre-training', 'segmenter-encoder-and-decoder',
+            'segmenter-encoder-and-decoder-no-shortcut-a-quarter-of-the-labels')
+    result = run('photographs', folders / 'out', *given(folders), *ship)
+    assert result.returncode == 0, result.stderr
+    assert sorted(folder.name for folder in shipped.iterdir()) == [
+        'scae_vgg16.dae_ft_voc2012sub', 'scae_vgg16.dae_imagenette', SEGMENTER]
+    for option, name in FOLDERS.items():
+        (folders / name).rename(folders / f'my_{name}')
+        result = run('photographs', folders / 'other', *given(folders), option, str(folders / f'my_{name}'), *ship)
+        assert result.returncode == 1
+        assert re.search(f'error: --ship: .*my_{name} is not ', result.stderr)
+        (folders / f'my_{name}').rename(folders / name)

@@ -229,6 +229,20 @@ def test_other_images_to_pretrain_on(tmp_path: Path) -> None:
     assert list(json.loads((tmp_path / 'out' / 'results.json').read_text())) == ['random Gaussian']
 
 
+def test_a_name_for_images_in_a_folder(tmp_path: Path) -> None:
+    sample_images.write_classes(tmp_path / 'imagenette160', 96, 24, ('a', 'b', 'c'))
+    images = ('--data-dir', str(tmp_path / 'imagenette160'), '--name', 'imagenette96')
+    result = run('stl10_folds', tmp_path / 'out', *images, '--rows', 'pre-training')
+    assert result.returncode == 0, result.stderr
+    assert [line.rpartition('/')[2].split()[0] for line in result.stdout.splitlines() if 'checkpoint ' in line] == [
+        'scae_swwae.dae_imagenette96', 'scae_swwae.dae_ft_imagenette96']
+    assert '75.8' not in result.stdout  # the paper's figure is of STL-10
+    card = next((tmp_path / 'out').rglob('scae_swwae.dae_ft_imagenette96/README.md')).read_text()
+    assert 'datasets:\n- imagenette160\n' in card
+    ship = run('stl10_folds', tmp_path / 'other', *images, '--rows', 'no-pre-training', '--budget', 'cpu', '--ship')
+    assert 'fewer than the 100 labels' in ship.stderr  # it may ship, named for what it is trained on
+
+
 def test_what_is_not_imagenet_does_not_ship(tmp_path: Path) -> None:
     sample_images.write_multi_label(tmp_path / 'voc2007', 40, 24, VOC_CLASSES)
     sample_images.write_classes(tmp_path / 'unlabelled', 40, 12, ('a', 'b', 'c'))

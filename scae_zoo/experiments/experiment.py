@@ -283,11 +283,10 @@ def experiment(
             if args.budget == 'smoke' and args.data_dir is None:
                 args.data_dir = smoke_data(smoke[0], out, *smoke[1:])
             e = Experiment(name, args, out, place)
-            named = args.data if any_data else data
             given_name = e.dataset if e.has_folders else dataset_name(Path(args.data).name)  # hfds/OWNER/NAME as NAME
-            if args.ship and given_name != dataset_name(Path(named).name):
+            if args.ship and not any_data and given_name != dataset_name(Path(data).name):
                 given = args.data_dir if e.has_folders else args.data
-                raise ValueError(f'--ship: {given} is not {named}, whose name the checkpoints have')
+                raise ValueError(f'--ship: {given} is not {data}, whose name the checkpoints have')
             yield e
     except (CheckpointError, TrainingError, ValueError, OSError) as error:
         raise SystemExit(f'{name}: error: {fault_of(error)}') from None

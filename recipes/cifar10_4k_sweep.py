@@ -9,10 +9,9 @@ these alone.
 
 from scae_zoo.experiments.comparison import Arm, chosen
 from scae_zoo.experiments.experiment import experiment
-from scae_zoo.factory import create_encoder
+from scae_zoo.experiments.sweep import sweep
 from scae_zoo.methods.finetuning import FineTuning
 from scae_zoo.methods.pretraining import Pretraining
-from scae_zoo.methods.probing import pooled_quality
 
 ARCHITECTURE = 'scae_springenberg9'
 CROP = 29
@@ -31,7 +30,6 @@ FINETUNING = {
 }
 LABELS_PER_CLASS = {'cpu': 400, 'gpu': 400, 'smoke': 3}
 HELD_PER_CLASS = {'cpu': 500, 'gpu': 500, 'smoke': 3}
-HELD_SEED = 1000
 
 
 def main() -> None:
@@ -40,28 +38,9 @@ def main() -> None:
         arms = chosen([Arm('no pre-training', None), *(
             Arm(corruption, pretraining.replace(corruption=corruption), f'dae_sweep{i}')
             for i, corruption in enumerate(CORRUPTIONS))], e)
-        train, labels, held = e.images('train', 32), e.pick(**LABELS_PER_CLASS), e.pick(**HELD_PER_CLASS)
-        some, others = train.per_class(held, HELD_SEED)
-        validation = train.subset(some, f'{held} per class, seed {HELD_SEED}')
-        rest = train.subset(others, f'without {held} per class, seed {HELD_SEED}')
-        made = []
-        for arm in arms:
-            source = None
-            if isinstance(arm.pretraining, Pretraining):
-                source = e.pretrain(f'{ARCHITECTURE}.{arm.tag}', train, arm.pretraining)
-            made += [source] if source else []
-            for seed in e.seeds:
-                labelled = rest.labelled(labels, seed)
-                if source is not None:
-                    encoder = create_encoder(ARCHITECTURE, source).to(e.world.device)
-                    linear, knn = pooled_quality(encoder, labelled, validation, CROP)[-1]
-                    e.add(f'{arm.row}, linear', seed, linear)
-                    e.add(f'{arm.row}, k-NN', seed, knn)
-                tuned = e.finetune(f'{ARCHITECTURE}.ft_sweep', source, labelled, finetuning.replace(seed=seed),
-                                   validation, arm.run_of(seed))
-                e.add(f'{arm.row}, fine-tuned', seed, tuned.metrics['accuracy']['value'])
-        e.report({})
-        e.show(made)
+        train = e.images('train', 32)
+        sweep(e, ARCHITECTURE, arms, finetuning, train, train, e.pick(**LABELS_PER_CLASS), e.pick(**HELD_PER_CLASS),
+              CROP)
 
 
 if __name__ == '__main__':

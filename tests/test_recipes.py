@@ -152,8 +152,21 @@ def test_one_seed(name: str, tmp_path: Path) -> None:
     assert 'unrecognized arguments: 1' in result.stderr
 
 
-def test_a_sweep_has_nothing_to_ship(tmp_path: Path) -> None:
-    result = run('cifar10_4k_sweep', tmp_path / 'out', '--ship')
+def test_a_sweep_chooses_for_method_and_controls_alike(ended: Callable[[str], Smoke]) -> None:
+    """The same change, the same images to learn from, and training images to measure on."""
+    out = ended('stl10_sweep').out
+    runs = [json.loads((out / f'{start}-weight-decay-0-5-seed0' / 'run.json').read_text())
+            for start in ('no-pre-training', 'no-shortcut', 'shortcuts')]
+    for key, value in (('weight_decay', 0.5), ('data', runs[0]['data']), ('test', runs[0]['test'])):
+        assert [each[key] for each in runs] == [value] * 3
+    assert re.match('train .* 4 per class, seed 1000$', runs[0]['test'])
+    assert [each['from'] and each['from']['name'] for each in runs] == [
+        None, 'scae_swwae.dae_noskip_sweep', 'scae_swwae.dae_sweep']
+
+
+@pytest.mark.parametrize('name', ['cifar10_4k_sweep', 'stl10_sweep'])
+def test_a_sweep_has_nothing_to_ship(name: str, tmp_path: Path) -> None:
+    result = run(name, tmp_path / 'out', '--ship')
     assert result.returncode == 2
     assert 'unrecognized arguments: --ship' in result.stderr
 

@@ -23,7 +23,6 @@ from scae_zoo.experiments.experiment import Experiment, experiment, headline, sm
 from scae_zoo.experiments.plots import draw_segmentations
 from scae_zoo.methods.finetuning import FineTuning
 from scae_zoo.methods.pretraining import Pretraining
-from scae_zoo.methods.runs import identity
 from scae_zoo.methods.segmenting import Segmenting
 from scae_zoo.places import expand
 
@@ -156,7 +155,7 @@ def segmentation(
         for seed, checkpoint in finished(table, start.arm, SEGMENTER):
             if has_recorded(checkpoint, {
                     **dataclasses.asdict(settings(start, seed)), 'data': images(start, seed).identity,
-                    'test': val.identity, 'from': begun and identity(begun)}):
+                    'test': val.identity, 'from': begun and begun.identity}):
                 table.add(start.arm.row, seed, headline(checkpoint))
     table.report({}, '% mean IoU')
     methods = [checkpoint for start, checkpoint in made if start is METHOD]

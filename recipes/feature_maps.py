@@ -14,7 +14,7 @@ from scae_zoo.experiments.plots import draw_feature_maps
 from scae_zoo.factory import create_encoder
 
 PHOTOGRAPHS = 6
-TAP = 3  # of feature_info: the last layer at 1/8 of the image's size
+LAYER = 9  # the last one at 1/8 of the image's size
 MAPS = 4  # of each network
 
 
@@ -33,7 +33,7 @@ def main() -> None:
         if e.world.is_main:
             encoders = {kind: create_encoder(ARCHITECTURE, checkpoint) for kind, checkpoint in made.items()}
             path = e.out / 'feature_maps.png'
-            draw_feature_maps(encoders, photographs[::step][:PHOTOGRAPHS], TAP, MAPS, path)
+            draw_feature_maps(encoders, list(photographs[::step][:PHOTOGRAPHS]), LAYER, MAPS, path)
             print(f'picture     {path.absolute()}')
         e.ship(made.values())
 

@@ -24,6 +24,9 @@ COMMANDS = {  # the module of each, and what it does
         'A segmenter gives a mask for each photograph, a PNG of the same name: class indices, shown in colours.')),
     'embed': ('answers', (
         'Write the features that a network has of photographs, or find the photographs nearest to one.')),
+    'features': ('features', (
+        "Draw an encoder's feature maps of images (Figure 4 of the paper).\n\n"
+        'A row an image: it, and the maps of one layer that are strongest over all images.')),
     'pretrain': ('training', (
         'Train an auto-encoder on images without labels.\n\n'
         'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'

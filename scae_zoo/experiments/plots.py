@@ -135,33 +135,43 @@ def report_probes(results: Mapping[str, Sequence[LayerQuality]], out: Path) -> N
 @torch.inference_mode()
 def draw_feature_maps(
         encoders: Mapping[str, ScaeEncoder],
-        images: torch.Tensor,
-        tap: int,
+        images: Sequence[torch.Tensor],
+        layer: int,
         maps: int,
         path: Path,
+        title: str = '',
 ) -> None:
     """Figure 4 of the paper: images, and beside each the strongest feature maps that several networks have of it.
 
     Args:
-        encoders: For each network's name its encoder.
-        images: N x 3 x H x W uint8.
-        tap: Which entry of ``feature_info`` is drawn.
+        encoders: For each network's name its encoder, on the device to use.
+        images: 3 x H x W uint8 each, of any size.
+        layer: Which convolution's output is drawn, activated; counted from 1.
         maps: How many of each network's maps: those whose mean over all images is largest, the same for each image.
         path: The picture, a PNG.
+        title: Written above all.
     """
-    columns: list[tuple[str, list[np.ndarray]]] = [('image', list(images.permute(0, 2, 3, 1).numpy()))]
+    columns: list[tuple[str, list[np.ndarray]]] = [('image', [image.permute(1, 2, 0).numpy() for image in images])]
     for name, encoder in encoders.items():
-        cfg = encoder.pretrained_cfg
-        features = encoder.eval().forward_intermediates(
-            normalize(images, cfg['mean'], cfg['std']), [tap], stop_early=True, intermediates_only=True)[0]
-        assert isinstance(features, torch.Tensor)
-        for channel in features.mean((0, 2, 3)).topk(maps).indices.tolist():
-            columns.append((f'{name} {channel}', list(features[:, channel].numpy())))
+        # each image twice, as all maps of all images would take gigabytes
+        strength = torch.stack([_feature_maps(encoder, image, layer).mean((1, 2)) for image in images]).mean(0)
+        strongest = strength.topk(maps).indices
+        drawn = [_feature_maps(encoder, image, layer)[strongest].cpu().numpy() for image in images]
+        for i, channel in enumerate(strongest.tolist()):
+            columns.append((f'{name} {channel}', [each[i] for each in drawn]))
     figure = Figure(figsize=(1.6 * len(columns), 1.7 * len(images)), layout='constrained')
+    if title:
+        figure.suptitle(title, fontsize=10)
     grid = figure.subplots(len(images), len(columns), squeeze=False)
-    for i, (title, pictures) in enumerate(columns):
-        grid[0][i].set_title(title, fontsize=9)
+    for i, (heading, pictures) in enumerate(columns):
+        grid[0][i].set_title(heading, fontsize=9)
         for axes, picture in zip(grid[:, i], pictures, strict=True):
             axes.imshow(picture, cmap='magma')
             axes.axis('off')
     save_figure(figure, path)
+
+
+def _feature_maps(encoder: ScaeEncoder, image: torch.Tensor, layer: int) -> torch.Tensor:
+    """What a layer makes of one image, C x H x W."""
+    cfg, device = encoder.pretrained_cfg, next(encoder.parameters()).device
+    return encoder.eval().blocks[:layer](normalize(image[None].to(device), cfg['mean'], cfg['std']))[0]

@@ -114,7 +114,7 @@ def test_feature_maps(tmp_path: Path) -> None:
     """A row an image; a column for it and for each map."""
     encoder = create_encoder('scae_springenberg9', find_checkpoint(SHIPPED))
     path = tmp_path / 'maps.png'
-    draw_feature_maps({'a': encoder, 'b': encoder}, two_colours(3, 0).images, tap=0, maps=2, path=path)
+    draw_feature_maps({'a': encoder, 'b': encoder}, list(two_colours(3, 0).images), layer=2, maps=2, path=path)
     with Image.open(path) as picture:
         assert picture.format == 'PNG'
         assert picture.width == pytest.approx(5 * 192, abs=2)

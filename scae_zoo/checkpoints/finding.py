@@ -22,6 +22,8 @@ HUB_ORG = 'scae-zoo'
 HUB_REVISION = 'main'
 
 KINDS = ('classifier', 'autoencoder', 'segmenter', 'damaged')  # in the order in which an architecture's are taken
+TAKEN_BY = {  # who is given an architecture's name alone, and the kinds of which he takes the first checkpoint
+    'timm': ('classifier', 'autoencoder'), 'create_autoencoder': ('autoencoder',), 'create_segmenter': ('segmenter',)}
 
 
 def _manifest() -> dict[str, dict[str, Any]]:
@@ -108,6 +110,20 @@ def by_priority() -> dict[str, str]:
     kinds = {name: kind_of(name) for name in names()}
     return dict(sorted(kinds.items(), key=lambda item: (
         item[0] not in manifest, not manifest.get(item[0], {}).get('default'), KINDS.index(item[1]), item[0])))
+
+
+def defaults() -> dict[str, list[str]]:
+    """The checkpoints that an architecture's name alone means, and to whom: names in ``TAKEN_BY``."""
+    ordered = by_priority()
+    found: dict[str, list[str]] = {}
+    for who, kinds in TAKEN_BY.items():
+        first: dict[str, str] = {}
+        for name, kind in ordered.items():
+            if kind in kinds:
+                first.setdefault(split_name(name)[0], name)
+        for name in first.values():
+            found.setdefault(name, []).append(who)
+    return found
 
 
 def means_a_folder(text: str) -> bool:

@@ -11,6 +11,7 @@
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -225,6 +226,15 @@ def _describes_decoder(decoder: Any) -> bool:
 
 def _article(kind: str) -> str:
     return f'{"an" if kind[0] in "aeiou" else "a"} {kind}'
+
+
+def as_json(value: Any) -> Any:
+    """Figures as JSON can have them: null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: as_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def open_folder(folder: str | os.PathLike[str]) -> Checkpoint:

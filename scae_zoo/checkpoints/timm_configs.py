@@ -11,7 +11,7 @@ from timm.models._builder import resolve_pretrained_cfg
 
 from ..errors import CheckpointError
 from .downloads import download, download_checkpoint
-from .finding import by_priority, find, listed, open_own, source_of, split_name
+from .finding import TAKEN_BY, by_priority, find, listed, open_own, source_of, split_name
 from .folder import ENCODER, Checkpoint, open_folder
 
 OF_IMAGES_AND_CLASSES = (  # in timm's configuration
@@ -27,7 +27,7 @@ def pretrained_cfgs(untrained: Mapping[str, Mapping[str, Any]]) -> dict[str, Pre
     """
     cfgs = {}
     for name, kind in by_priority().items():
-        if kind not in ('classifier', 'autoencoder'):
+        if kind not in TAKEN_BY['timm']:
             continue
         own = None
         try:

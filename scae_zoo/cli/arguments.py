@@ -33,6 +33,11 @@ def share(text: str) -> float:
     return value
 
 
+def add_json(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument('--json', action='store_true',
+                        help='print one JSON document, figures as they are and null for what is absent')
+
+
 def tag(text: str) -> str:
     """An argument type: what comes after the architecture in a checkpoint's name."""
     if not re.fullmatch(r'[A-Za-z0-9_-]+', text):

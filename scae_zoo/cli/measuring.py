@@ -1,9 +1,7 @@
 """``scae evaluate`` and ``scae probe``: how good a network is, and what each of its layers knows."""
 
 import argparse
-import math
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +16,13 @@ from ..data.image_set import ImageSet, class_difference, few_names
 from ..data.masks import joined
 from ..data.sources import few, find_source, load_images, pairs_of, with_mask_values
 from ..evaluation.classification import (
+    TEN_CROPS,
     accuracies,
     average_precisions,
     mean_average_precision,
     ten_crop_scores,
 )
-from ..evaluation.restoration import EVALUATION_SIGMA, FillingQuality, measure, measured_by
+from ..evaluation.restoration import EVALUATION_SIGMA, measure, measured_by
 from ..evaluation.segmentation import mean_iou
 from ..factory import create_encoder, create_segmenter, find_checkpoint, find_start
 from ..inference.tiling import central_crop
@@ -34,8 +33,8 @@ from ..methods.segmenting import MASK_VALUES, checked, require_classes
 from ..places import expand
 from ..training.distributed import world
 from ..training.settings import add_options, from_options
-from .arguments import Command, whole_number
-from .figures import percent
+from .arguments import Command, add_json, whole_number
+from .figures import evaluation_lines, print_json
 from .options import (
     DATA_HELP,
     add_data_options,
@@ -46,11 +45,6 @@ from .options import (
     load_autoencoder,
     test_data,
 )
-
-CARD = {  # what is printed of an auto-encoder's entry in metrics.json
-    'denoising_psnr': '{denoised:.2f} dB mean over {images} images',
-    'filling_psnr': '{filled_inside:.2f} dB inside the blocks, {filled:.2f} dB of the whole image, {images} images',
-}
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
@@ -71,9 +65,23 @@ def evaluate_command(args: argparse.Namespace) -> int:
             raise ValueError(f'{option}: for {kind.replace("autoe", "auto-e")}s; {checkpoint.name} is a '
                              f'{checkpoint.kind}')
     with world(args.device) as place:
-        {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier, 'segmenter': _evaluate_segmenter}[
-            checkpoint.kind](args, checkpoint, place.device)
+        found = {'autoencoder': _evaluate_autoencoder, 'classifier': _evaluate_classifier,
+                 'segmenter': _evaluate_segmenter}[checkpoint.kind](args, checkpoint, place.device)
+    if args.json:
+        print_json(found)
+    else:
+        print('\n'.join(evaluation_lines(found)))
     return 0
+
+
+def _found(checkpoint: Checkpoint, args: argparse.Namespace, images: int, measured: dict[str, Any],
+           comparable: bool = True, **conditions: Any) -> dict[str, Any]:
+    """What was measured, by the keys of metrics.json, under which conditions, and the card's entries beside it where
+    they are ``comparable``."""
+    recorded = {key: checkpoint.metrics[key] for key in measured if key in checkpoint.metrics and comparable}
+    none = dict.fromkeys(('corruption', 'sigma', 'seed', 'crop', 'crops'))
+    return {'name': checkpoint.name, 'kind': checkpoint.kind, 'data': args.data, 'images': images, **none, **conditions,
+            'measured': measured, 'card': recorded or None}
 
 
 def _source(args: argparse.Namespace, checkpoint: Checkpoint, masks: bool = False, labels: bool = True) -> Source:
@@ -97,12 +105,7 @@ def _images(args: argparse.Namespace, checkpoint: Checkpoint, size: int, crop: i
     return load(_source(args, checkpoint, labels=labels), args.size or size, args.max_unreadable, crop)
 
 
-def _print_card(checkpoint: Checkpoint, key: str, text: str) -> None:
-    with suppress(KeyError, TypeError, ValueError):  # others may write what they like there, or nothing
-        print('  card      ' + text.format(**checkpoint.metrics[key]))
-
-
-def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
+def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
     model, _ = load_autoencoder(args.name)
     cfg = model.encoder.pretrained_cfg
     corruption = args.corruption or _measured_by(args.sigma, checkpoint)
@@ -111,25 +114,11 @@ def _evaluate_autoencoder(args: argparse.Namespace, checkpoint: Checkpoint, devi
     if args.crop:
         images = central_crop(images, args.crop)
     result = measure(model.to(device), images, corruption, seed=args.seed)
-    crops = f'central crops of {args.crop} x {args.crop}, ' if args.crop else ''
-    found = result.quality
-    if isinstance(found, FillingQuality):
-        print(f'{checkpoint.name}: {found.images} images, {crops}{corruption}, masked pixels in the mean colour')
-        for label, inside, whole in (
-                ('masked', found.masked_inside, found.masked), ('filled', found.filled_inside, found.filled)):
-            print(f'  {label}    {inside:.2f} dB inside the blocks, {whole:.2f} dB of the whole image, '
-                  'mean over images')
-    else:
-        sigma = corruption.partition(':')[2]
-        print(f'{checkpoint.name}: {found.images} images, {crops}Gaussian noise of sigma {sigma} (of 255), clipped')
-        for label, mean, pooled, ssim in (
-                ('noisy   ', found.noisy, found.noisy_pooled, found.noisy_ssim),
-                ('denoised', found.denoised, found.denoised_pooled, found.denoised_ssim)):
-            print(f'  {label}  {mean:.2f} dB mean over images, {pooled:.2f} dB from the mean squared error, '
-                  f'SSIM {ssim:.4f}')
     recorded = checkpoint.metrics.get(result.key)
-    if isinstance(recorded, dict) and result.corruption.items() <= recorded.items() and not args.crop:
-        _print_card(checkpoint, result.key, CARD[result.key])
+    comparable = isinstance(recorded, dict) and result.corruption.items() <= recorded.items() and not args.crop
+    figures = result.quality._asdict()
+    return _found(checkpoint, args, figures.pop('images'), {result.key: figures}, comparable, corruption=corruption,
+                  sigma=result.corruption.get('sigma'), seed=args.seed, crop=args.crop)
 
 
 def _measured_by(sigma: float | None, checkpoint: Checkpoint) -> str:
@@ -141,7 +130,7 @@ def _measured_by(sigma: float | None, checkpoint: Checkpoint) -> str:
     return f'gaussian:{EVALUATION_SIGMA if sigma is None else sigma}'
 
 
-def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
+def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
     model = create_encoder(checkpoint.architecture, checkpoint).to(device)
     cfg = model.pretrained_cfg
     crop = cfg['input_size'][-1]
@@ -162,25 +151,15 @@ def _evaluate_classifier(args: argparse.Namespace, checkpoint: Checkpoint, devic
     if images.multi_label:
         scores = ten_crop_scores(model, images.images, cfg['mean'], cfg['std'], crop)
         precisions = average_precisions(scores, images.targets)
-        print(f'{checkpoint.name}: {len(images)} images, 10 random crops of {crop} x {crop}')
-        for name, value in zip(images.classes, precisions, strict=True):
-            print(f'  {name:<16}{percent(value, "image")}')
-        print(f'  mean      {mean_average_precision(precisions):.2f} % average precision{_of_present(precisions)}')
-        _print_card(checkpoint, 'mean_average_precision', '{value:.2f} % mean over {images} images')
-        return
+        return _found(checkpoint, args, len(images), {
+            'mean_average_precision': {'value': mean_average_precision(precisions)},
+            'average_precision': dict(zip(images.classes, precisions, strict=True)),
+        }, seed=0, crop=crop, crops=TEN_CROPS)
     central, flipped = accuracies(model, images, cfg, crop)
-    print(f'{checkpoint.name}: {len(images)} images, central crops of {crop} x {crop}')
-    print(f'  accuracy  {central:.2f} %, {flipped:.2f} % averaged with the mirrored crop')
-    _print_card(checkpoint, 'accuracy', '{value:.2f} %, {flip_average:.2f} % with the mirrored crop, {images} images')
+    return _found(checkpoint, args, len(images), {'accuracy': {'value': central, 'flip_average': flipped}}, crop=crop)
 
 
-def _of_present(values: Sequence[float]) -> str:
-    """Of how many classes a figure is the mean, where some are absent."""
-    present = sum(not math.isnan(value) for value in values)
-    return '' if present == len(values) else f' over {present} of {len(values)} classes'
-
-
-def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> None:
+def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device: torch.device) -> dict[str, Any]:
     model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
     cfg = model.encoder.pretrained_cfg
     names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
@@ -190,12 +169,9 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     source = with_mask_values(source, args.mask_values or (() if source.codes else _mask_values_of(checkpoint)))
     require_classes(source, cfg.get('label_names') or ())
     result = mean_iou(model.to(device), checked(pairs_of(source), len(names)), len(names), cfg['mean'], cfg['std'])
-    print(f'{checkpoint.name}: {result.images} images')
-    for name, value in zip(names, result.per_class, strict=True):
-        print(f'  {name:<16}{percent(value, "pixel")}')
-    present = _of_present(result.per_class)
-    print(f'  mean IoU  {result.miou:.2f} %{present}, pixel accuracy {result.pixel_accuracy:.2f} %')
-    _print_card(checkpoint, 'mean_iou', '{value:.2f} % over {images} images')
+    return _found(checkpoint, args, result.images, {
+        'mean_iou': {'value': result.miou, 'pixel_accuracy': result.pixel_accuracy},
+        'iou': dict(zip(names, result.per_class, strict=True))})
 
 
 def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:
@@ -257,6 +233,7 @@ def add_commands(command: Command) -> None:
                           '(default: on whole images)')
     sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
     add_mask_values(sub, 'those that the segmenter was trained with')
+    add_json(sub)
     sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     add_data_options(sub)
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import tempfile
@@ -17,7 +16,7 @@ from safetensors.torch import save
 from timm.models._hub import save_config_for_hf
 
 from ..checkpoints.finding import WEIGHTS
-from ..checkpoints.folder import DECODER, ENCODER, MULTI_LABEL, Checkpoint, open_folder
+from ..checkpoints.folder import DECODER, ENCODER, MULTI_LABEL, Checkpoint, as_json, open_folder
 from ..errors import CheckpointError
 from ..models.decoder import ScaeDecoder
 from ..models.scae import ScaeEncoder
@@ -101,7 +100,7 @@ def write(
             (partial / 'config.json').write_text(json.dumps({**config, **ours}, indent=2) + '\n')
         # the command may have a file's name that is no text
         (partial / 'recipe.yaml').write_text(yaml.safe_dump(dict(recipe), sort_keys=False), 'utf-8', 'backslashreplace')
-        (partial / 'metrics.json').write_text(json.dumps(_as_json(metrics), indent=2) + '\n')
+        (partial / 'metrics.json').write_text(json.dumps(as_json(metrics), indent=2) + '\n')
         (partial / 'README.md').write_text(card, 'utf-8', 'backslashreplace')
         files = {
             path.name: {'sha256': hashlib.sha256(path.read_bytes()).hexdigest(), 'bytes': path.stat().st_size}
@@ -110,13 +109,6 @@ def write(
         entry = {'name': folder.name, 'recipe': recipe.get('command', ''), 'files': files}
         (partial / 'manifest.json').write_text(json.dumps(entry, indent=2) + '\n')
     return open_folder(folder)
-
-
-def _as_json(value: Any) -> Any:
-    """Figures as JSON can have them: null for what is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _as_json(each) for key, each in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def copy(checkpoint: Checkpoint, root: str | Path) -> None:

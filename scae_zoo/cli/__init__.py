@@ -10,61 +10,77 @@ from ..console import STOPPED, console, fault_of
 from ..errors import CheckpointError, TrainingError
 from ..version import __version__
 
-COMMANDS = {  # the module of each, and what it does
-    'list': ('listing', 'List the checkpoints that can be loaded, and what was measured on them.'),
-    'info': ('listing', "Show a model's layers, size, files, recipe and measured figures."),
+COMMANDS = {  # the module of each, what it does, and an example
+    'list': ('listing', 'List the checkpoints that can be loaded, and what was measured on them.',
+             'scae list --json'),
+    'info': ('listing', "Show a model's layers, size, files, recipe and measured figures.",
+             'scae info scae_springenberg9'),
     'reconstruct': ('pictures', (
         'Corrupt images, reconstruct them, and write pictures input | corrupted | reconstruction.\n\n'
-        'With --noise none they are reconstructed as they are, and the reconstructions are written alone,\n'
-        'with the colour profile, transparency and resolution of the image, and grey where it is grey.')),
-    'demo': ('pictures', 'Denoise a real photograph, and fill one in of which a quarter is missing; needs no network.'),
+        'With --corruption none they are reconstructed as they are, and the reconstructions are written alone,\n'
+        'with the colour profile, transparency and resolution of the image, and grey where it is grey.'),
+        'scae reconstruct photo.jpg --corruption gaussian:25 -o pictures'),
+    'demo': ('pictures', 'Denoise a real photograph, and fill one in of which a quarter is missing; needs no network.',
+             'scae demo -o pictures'),
     'predict': ('answers', (
         'Say what is in photographs: the class of each, or the class of each pixel.\n\n'
         'A classifier gives a table: file, class, probability; of many labels a probability for each class.\n'
-        'A segmenter gives a mask for each photograph, a PNG of the same name: class indices, shown in colours.')),
+        'A segmenter gives a mask for each photograph, a PNG of the same name: class indices, shown in colours.\n'
+        'Stopped or killed, it goes on with the same command; so do embed and reconstruct.'),
+        'scae predict photos/ --model runs/classifier -o predictions.csv'),
     'embed': ('answers', (
-        'Write the features that a network has of photographs, or find the photographs nearest to one.')),
+        'Write the features that a network has of photographs, or find the photographs nearest to one.\n\n'
+        'Given a file that it wrote in place of photographs, it searches that.'),
+        'scae embed photos/ --model scae_springenberg9 -o features.safetensors --like photo.jpg'),
     'features': ('features', (
         "Draw an encoder's feature maps of images (Figure 4 of the paper).\n\n"
-        'A row an image: it, and the maps of one layer that are strongest over all images.')),
+        'A row an image: it, and the maps of one layer that are strongest over all images.'),
+        'scae features photo.jpg other.jpg --model scae_springenberg9 --layer 5 -o maps.png'),
     'pretrain': ('training', (
         'Train an auto-encoder on images without labels.\n\n'
         'It learns to undo the corruption of random crops (--corruption). The run ends with a checkpoint, encoder and\n'
         'decoder, that the other commands take with --from. Stopped or killed, it goes on with the same command.\n'
-        'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...')),
+        'Several GPUs or machines: torchrun --nproc-per-node N -m scae_zoo pretrain ...'),
+        'scae pretrain photos/ --epochs 8 -o runs/photos'),
     'finetune': ('training', (
         'Train a classifier from a pre-trained encoder.\n\n'
         'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
-        '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.')),
+        '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.'),
+        'scae finetune labelled/ --from runs/photos --labels-per-class 20 --epochs 40 -o runs/classifier'),
     'segment': ('training', (
         'Train a segmenter from a pre-trained auto-encoder.\n\n'
         'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
         'pixel its class, 255 not counted. A classes.txt may name the classes, one a line. Of masks that have other\n'
         'values, --mask-values says which is which class; of masks in colours classes.txt does, with a line\n'
-        '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.')),
+        '"NAME RED GREEN BLUE" for each class, such as "road 128 64 128". The colour of "void" is not counted.'),
+        'scae segment masked/ --from runs/photos --epochs 40 -o runs/segmenter'),
     'evaluate': ('measuring', (
         'Measure a checkpoint on images.\n\n'
         'How well an auto-encoder removes noise (PSNR, SSIM) or fills in masked blocks (PSNR; labels are not looked\n'
         "at), a classifier's accuracy on central crops or its mean average precision over 10 random crops, a\n"
-        "segmenter's mean IoU; the card's figure is printed beside it.")),
+        "segmenter's mean IoU; the card's figure is printed beside it."),
+        'scae evaluate runs/classifier --data labelled/'),
     'probe': ('measuring', (
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
-        'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.')),
+        'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'),
+        'scae probe runs/photos runs/classifier --data labelled/ -o runs/probes'),
 }
 
 
-def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of a command line: it knows all commands, and the options of the one that is called."""
     parser = argparse.ArgumentParser(
         prog='scae', description='Convolutional denoising auto-encoders with symmetric shortcuts: use the pretrained '
                                  'ones, or train on your own images.')
     parser.add_argument('--version', action='version', version=f'scae_zoo {__version__}')
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     subs = {name: commands.add_parser(
-        name, help=text.split('\n')[0], description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-        for name, (_, text) in COMMANDS.items()}
+        name, help=text.split('\n')[0], description=text, epilog=f'example:\n  {example}',
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+        for name, (_, text, example) in COMMANDS.items()}
 
     def command(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        subs[name].set_defaults(run=run)
+        subs[name].set_defaults(run=run, refuse=subs[name].error)
         return subs[name]
 
     called = next((word for word in argv if not word.startswith('-')), '')
@@ -90,7 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    args = _parser(argv).parse_args(argv)
+    args, unknown = parser_for(argv).parse_known_args(argv)
+    if unknown:
+        args.refuse(f'unrecognized arguments: {" ".join(unknown)}')  # with the usage of the command, not of them all
     args.argv = argv
     try:
         return args.run(args)

@@ -39,7 +39,9 @@ from .options import (
     DATA_HELP,
     add_data_options,
     add_mask_values,
+    add_needed,
     add_run_options,
+    add_test_options,
     default_crop,
     default_size,
     load_autoencoder,
@@ -221,33 +223,34 @@ def add_commands(command: Command) -> None:
     sub.add_argument('name', metavar='NAME', type=expand,
                      help='a checkpoint or architecture of `scae list`, the folder of a checkpoint or a run, or '
                           'hf-hub:USER/REPOSITORY')
-    sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
-    sub.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
-    sub.add_argument('--corruption', help=(
-        f'what an auto-encoder is measured with: {CORRUPTION_HELP} (default: the blocks that it was trained to fill, '
-        f'else gaussian:{EVALUATION_SIGMA})'))
-    sub.add_argument('--sigma', type=float, help='the same as --corruption gaussian:SIGMA')
-    sub.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
-    sub.add_argument('--crop', type=whole_number(17),
-                     help='measure an auto-encoder on the central CROP x CROP pixels, without the card beside it '
-                          '(default: on whole images)')
-    sub.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
-    add_mask_values(sub, 'those that the segmenter was trained with')
-    add_json(sub)
-    sub.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
-    add_data_options(sub)
+    needed = add_needed(sub, 'NAME --data DATA')
+    needed.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
+    images = add_data_options(sub, needed)
+    add_json(needed)
+    images.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
+    images.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')
+    group = sub.add_argument_group('auto-encoders')
+    group.add_argument('--corruption', help=(
+        f'what one is measured with: {CORRUPTION_HELP} (default: the blocks that it was trained to fill, else '
+        f'gaussian:{EVALUATION_SIGMA})'))
+    group.add_argument('--sigma', type=float, help='the same as --corruption gaussian:SIGMA')
+    group.add_argument('--seed', type=whole_number(0), default=0, help='seed of the noise (default: %(default)s)')
+    group.add_argument('--crop', type=whole_number(17), help=(
+        'measure on the central CROP x CROP pixels, without the card beside it (default: on whole images)'))
+    add_mask_values(sub.add_argument_group('segmenters'), 'those that the segmenter was trained with')
+    sub.add_argument_group('run').add_argument(
+        '--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
 
     sub = command('probe', probe_command)
     sub.add_argument('names', metavar='NAME', nargs='+', type=expand,
                      help='checkpoints of `scae list`, architectures, which mean their auto-encoders, folders of '
                           'checkpoints or runs, or hf-hub:USER/REPOSITORY')
-    sub.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
-    sub.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
-    sub.add_argument('--test', metavar='DATA', type=expand,
-                     help='images to measure on (default: the split of DATA beside SPLIT)')
-    sub.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
-    sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
-                     help='use only N images of each class, drawn by --seed (default: all)')
-    add_options(sub.add_argument_group('hyper-parameters'), Probing())
-    add_data_options(sub)
-    add_run_options(sub, tensorboard=False)
+    needed = add_needed(sub, 'NAME [NAME ...] --data DATA')
+    needed.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
+    needed.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
+                        help='use only N images of each class, drawn by --seed (default: all)')
+    add_options(sub.add_argument_group('hyper-parameters'), Probing(), needed)
+    images = add_data_options(sub, needed)
+    images.add_argument('--split', default='train', help='split of DATA to train on (default: %(default)s)')
+    add_test_options(sub)
+    add_run_options(sub, needed, tensorboard=False)

@@ -24,6 +24,7 @@ from ..training.distributed import world
 from ..training.loop import SAVE_SECONDS
 from .arguments import share, whole_number
 
+Options = argparse._ActionsContainer  # a parser, or a group of its options
 DATA_HELP = (
     "a folder of images (flat, a sub-folder a class, or with a labels.csv), or a data set's name: torch/cifar10, "
     'torch/cifar100, torch/stl10, torch/voc2007, torch/voc2012, hfds/NAME, wds/NAME')
@@ -35,17 +36,25 @@ def load_autoencoder(model: str, option: str = '') -> tuple[Scae, Checkpoint]:
     return create_autoencoder(checkpoint.architecture, weights=weights), checkpoint
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
+def add_needed(parser: argparse.ArgumentParser, positionals: str) -> Options:
+    """The group that the help shows first. All options of the parser belong into groups, then, and the usage names them
+    no more: there are too many."""
+    parser.usage = f'%(prog)s {positionals} [options]'
+    return parser.add_argument_group('options that most runs need')
+
+
+def add_data_options(parser: argparse.ArgumentParser, needed: Options) -> Options:
     """How images are read."""
     group = parser.add_argument_group('images')
     group.add_argument('--root', metavar='DIR', type=expand_path,
                        help='where a named data set lies or is downloaded to (default: in the cache)')
-    group.add_argument('--size', type=whole_number(17),
-                       help="scale images so that their shorter side has SIZE pixels, and take the middle square "
-                            "(default: in proportion to the crop, as the network's configuration has it)")
+    needed.add_argument('--size', type=whole_number(17),
+                        help="scale images so that their shorter side has SIZE pixels, and take the middle square "
+                             "(default: in proportion to the crop, as the network's configuration has it)")
     group.add_argument('--max-unreadable', metavar='SHARE', type=share, default=MAX_UNREADABLE,
                        help='share of the image files that may be unreadable and are left out, but not of those that a '
                             'segmenter is measured on (default: %(default)s)')
+    return group
 
 
 def mask_values(text: str) -> tuple[int, ...]:
@@ -59,25 +68,26 @@ def mask_values(text: str) -> tuple[int, ...]:
     return numbers
 
 
-def add_mask_values(parser: argparse.ArgumentParser, default: str) -> None:
+def add_mask_values(parser: Options, default: str) -> None:
     parser.add_argument('--mask-values', metavar='VALUE,VALUE,...', type=mask_values, default=(), help=(
         "values of the masks' pixels, in the order of the classes, such as 0,170: the first one is class 0; 255 is not "
         f'counted, unless it is one of them (default: {default})'))
 
 
-def add_test_options(parser: argparse.ArgumentParser) -> None:
+def add_test_options(parser: argparse.ArgumentParser) -> Options:
     group = parser.add_argument_group('measuring')
     group.add_argument('--test', metavar='DATA', type=expand, help=(
         'images that the result is measured on (default: the split beside the training split, if any)'))
     group.add_argument('--test-split', metavar='SPLIT', default='test', help='split of these (default: %(default)s)')
+    return group
 
 
-def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -> None:
+def add_run_options(parser: argparse.ArgumentParser, needed: Options, tensorboard: bool = True) -> Options:
     """How a run is done, none of which changes its result."""
     group = parser.add_argument_group('run')
-    group.add_argument('-o', '--out', metavar='DIR', type=expand_path,
-                       help='folder of the run; a run that was stopped goes on with the same command '
-                            '(default: runs/ and the name of the checkpoint)')
+    needed.add_argument('-o', '--out', metavar='DIR', type=expand_path,
+                        help='folder of the run; a run that was stopped goes on with the same command '
+                             '(default: runs/ and the name of the checkpoint)')
     group.add_argument('--device', help='cpu, cuda, cuda:1, ... (default: the GPU if there is one)')
     group.add_argument('--compile', action='store_true',
                        help='use torch.compile: faster once it is warm; needs a C++ compiler')
@@ -85,6 +95,7 @@ def add_run_options(parser: argparse.ArgumentParser, tensorboard: bool = True) -
         group.add_argument('--tensorboard', action='store_true', help='write scalars and pictures for TensorBoard')
     group.add_argument('--save-seconds', type=float, default=SAVE_SECONDS,
                        help='seconds between saved states (default: %(default)s)')
+    return group
 
 
 def add_photograph_options(

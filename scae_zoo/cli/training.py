@@ -21,8 +21,10 @@ from .arguments import Command, share, tag, whole_number
 from .figures import metric_lines
 from .options import (
     DATA_HELP,
+    Options,
     add_data_options,
     add_mask_values,
+    add_needed,
     add_run_options,
     add_test_options,
     default_crop,
@@ -126,44 +128,48 @@ def segment_command(args: argparse.Namespace) -> int:
 def add_commands(command: Command) -> None:
     sub = command('pretrain', pretrain_command)
     sub.add_argument('data', metavar='DATA', type=expand, help=f'{DATA_HELP}; labels are not looked at')
-    sub.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
-                     help='architecture (default: %(default)s)')
-    sub.add_argument('--stream', action='store_true',
-                     help='decode the images anew each time, by a process a core, where they fit neither memory nor '
-                          'the cache on the disk; not for wds/')
-    _add_options(sub, Pretraining())
+    needed = add_needed(sub, 'DATA')
+    needed.add_argument('--model', choices=sorted(ARCHITECTURES), default=DEFAULT_MODEL,
+                        help='architecture (default: %(default)s)')
+    images, _ = _add_options(sub, needed, Pretraining())
+    images.add_argument('--stream', action='store_true',
+                        help='decode the images anew each time, by a process a core, where they fit neither memory nor '
+                             'the cache on the disk; not for wds/')
 
     sub = command('finetune', finetune_command)
     sub.add_argument('data', metavar='DATA', type=expand, help=DATA_HELP)
-    _add_source_options(sub)
-    sub.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
-                     help='use only N images of each class, drawn by --seed (default: all)')
-    sub.add_argument('--validation', metavar='SHARE', type=share, default=0.,
-                     help='hold back a share of the training images and measure on them during training; all of them '
-                          'must fit into memory then (default: %(default)s)')
-    _add_options(sub, FineTuning())
+    needed = add_needed(sub, 'DATA')
+    _add_source_options(needed)
+    needed.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
+                        help='use only N images of each class, drawn by --seed (default: all)')
+    _, measuring = _add_options(sub, needed, FineTuning())
+    measuring.add_argument('--validation', metavar='SHARE', type=share, default=0.,
+                           help='hold back a share of the training images and measure on them during training; all of '
+                                'them must fit into memory then (default: %(default)s)')
 
     sub = command('segment', segment_command)
     sub.add_argument('data', metavar='DATA', type=expand, help='a folder with images/ and masks/, or torch/voc2012')
-    _add_source_options(sub)
-    add_mask_values(sub, 'they are 0, 1, 2, ... already')
-    _add_options(sub, Segmenting())
+    needed = add_needed(sub, 'DATA')
+    _add_source_options(needed)
+    images, _ = _add_options(sub, needed, Segmenting())
+    add_mask_values(images, 'they are 0, 1, 2, ... already')
 
 
-def _add_source_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
+def _add_source_options(needed: Options) -> None:
+    needed.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
                         help='what to start from: the folder of a run or a checkpoint, a name of `scae list`, or '
                              'hf-hub:USER/REPOSITORY; an architecture alone means its auto-encoder')
-    parser.add_argument('--model', choices=sorted(ARCHITECTURES),
+    needed.add_argument('--model', choices=sorted(ARCHITECTURES),
                         help='architecture to start with random weights, where --from is not given')
 
 
-def _add_options(parser: argparse.ArgumentParser, settings: Settings) -> None:
-    parser.add_argument('--split', default='train', help='split of DATA to train on, where it has some '
+def _add_options(parser: argparse.ArgumentParser, needed: Options, settings: Settings) -> tuple[Options, Options]:
+    """What all training has; returns the groups of the images, and of what is measured on."""
+    add_options(parser.add_argument_group('hyper-parameters'), settings, needed)
+    images = add_data_options(parser, needed)
+    images.add_argument('--split', default='train', help='split of DATA to train on, where it has some '
                                                          '(default: %(default)s)')
-    parser.add_argument('--tag', type=tag,
-                        help="the checkpoint's name after the architecture's (default: made from DATA's name)")
-    add_options(parser.add_argument_group('hyper-parameters'), settings)
-    add_data_options(parser)
-    add_test_options(parser)
-    add_run_options(parser)
+    measuring = add_test_options(parser)
+    add_run_options(parser, needed).add_argument(
+        '--tag', type=tag, help="the checkpoint's name after the architecture's (default: made from DATA's name)")
+    return images, measuring

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from timm.optim import list_optimizers
 
+MOST_NEED = ('epochs', 'crop', 'init')
 FIRST_CROP_HELP = 'side of the crops in the first pass, which grows to --crop, and the images with it: saves time'
 SettingsT = TypeVar('SettingsT', bound='Settings')
 
@@ -66,8 +67,12 @@ def _value_type(annotation: Any) -> Any:
     return annotation
 
 
-def add_options(parser: argparse._ActionsContainer, settings: Settings) -> None:
-    """An option for each field, with the defaults of ``settings``."""
+def add_options(
+        parser: argparse._ActionsContainer,
+        settings: Settings,
+        needed: argparse._ActionsContainer | None = None,
+) -> None:
+    """An option for each field, with the defaults of ``settings``; ``needed`` takes those that most runs need."""
     hints = typing.get_type_hints(type(settings))
     for field in dataclasses.fields(settings):
         default = getattr(settings, field.name)
@@ -78,7 +83,8 @@ def add_options(parser: argparse._ActionsContainer, settings: Settings) -> None:
         else:
             kwargs |= dict(type=_value_type(hints[field.name]), choices=field.metadata['choices'])
             kwargs['metavar'] = None if field.metadata['choices'] else field.name.upper()
-        parser.add_argument(option(field.name), **kwargs)
+        group = needed if needed is not None and field.name in MOST_NEED else parser
+        group.add_argument(option(field.name), **kwargs)
 
 
 def from_options(cls: type[SettingsT], args: argparse.Namespace) -> SettingsT:

@@ -1,6 +1,5 @@
 """``scae pretrain``, ``finetune``, ``segment``, ``evaluate`` and ``probe``, as their user meets them."""
 
-import dataclasses
 import json
 import re
 import shutil
@@ -17,14 +16,9 @@ from PIL import Image
 from scae_zoo import create_autoencoder
 from scae_zoo.checkpoints import finding
 from scae_zoo.checkpoints.folder import open_folder
-from scae_zoo.cli import main
 from scae_zoo.errors import CheckpointError
 from scae_zoo.experiments import sample_images
 from scae_zoo.methods.finetuning import FineTuning, create_classifier
-from scae_zoo.methods.pretraining import Pretraining
-from scae_zoo.methods.probing import Probing
-from scae_zoo.methods.segmenting import Segmenting
-from scae_zoo.training.settings import Settings, option
 
 from ..support.checkpoint_folders import edit
 from ..support.networks import DEFAULT, SHIPPED
@@ -277,17 +271,3 @@ def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: P
     sample_images.write_classes(tmp_path / 'five', 32, 10, tuple('abcde'))
     assert run('evaluate', folder, '--data', tmp_path / 'five') == 2
     assert 'needs the 3 classes' in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(('command', 'settings'), [
-    ('pretrain', Pretraining), ('finetune', FineTuning), ('segment', Segmenting), ('probe', Probing),
-    ('evaluate', Settings)])
-def test_help_names_every_option(
-        command: str, settings: type[Settings], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([command, '--help'])
-    assert stopped.value.code == 0
-    printed = capsys.readouterr().out
-    for name in ('device', *(field.name for field in dataclasses.fields(settings))):
-        assert f'  {option(name)}' in printed
-    assert 'None' not in printed

@@ -20,8 +20,9 @@ from scae_zoo.data.image_set import ImageSet, class_difference
 from scae_zoo.data.sources import VOC_CLASSES, dataset_title
 from scae_zoo.experiments.comparison import Arm, chosen, compare, finished, has_recorded, pretrained
 from scae_zoo.experiments.experiment import Experiment, experiment, headline, smoke_data
-from scae_zoo.experiments.plots import draw_segmentations
+from scae_zoo.factory import create_segmenter
 from scae_zoo.methods.finetuning import FineTuning
+from scae_zoo.methods.pictures import save_figure, segmentations
 from scae_zoo.methods.pretraining import Pretraining
 from scae_zoo.methods.segmenting import Segmenting
 from scae_zoo.places import expand
@@ -160,7 +161,8 @@ def segmentation(
     table.report({}, '% mean IoU')
     methods = [checkpoint for start, checkpoint in made if start is METHOD]
     if methods and e.world.is_main:
-        draw_segmentations(methods[0], val, PICTURES, table.out / 'pictures.png')
+        model = create_segmenter(methods[0].architecture, pretrained=True, weights=str(methods[0].folder.absolute()))
+        save_figure(segmentations(model, val, PICTURES), table.out / 'pictures.png')
     return methods[:1]
 
 

@@ -10,6 +10,7 @@ from ..data.image_set import ImageSet
 from ..data.sources import dataset_name, find_source, load_images, pairs_of, with_mask_values
 from ..factory import create_encoder, find_start
 from ..methods.finetuning import FineTuning, finetune
+from ..methods.pictures import CURVE, EXAMPLES
 from ..methods.pretraining import Pretraining, pretrain
 from ..methods.runs import RunOptions
 from ..methods.segmenting import Segmenting, segment
@@ -67,8 +68,11 @@ def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
         for line in metric_lines(checkpoint.metrics):
             print(line)
         if not any(isinstance(value, dict) for value in checkpoint.metrics.values()):
-            print('not measured: there are no images beside those of training; give --test')
-        print(hint)
+            print('not measured, and no examples drawn: there are no images beside those of training; give --test')
+        pictures = [str(options.out / name) for name in (CURVE, EXAMPLES) if (options.out / name).is_file()]
+        if pictures:
+            print(f'pictures    {", ".join(pictures)}')
+        print(f'next: {hint}')
     return 0
 
 
@@ -86,7 +90,7 @@ def pretrain_command(args: argparse.Namespace) -> int:
         else:
             images = _train_images(args, size, crop, labels=False)
         checkpoint = pretrain(name, images, settings, options, load_test_images(args, size, None, labels=False))
-        return _report(checkpoint, options, f'next: scae finetune LABELLED_IMAGES --from {options.out}')
+        return _report(checkpoint, options, f'scae finetune LABELLED_IMAGES --from {options.out}')
 
 
 def finetune_command(args: argparse.Namespace) -> int:
@@ -103,7 +107,7 @@ def finetune_command(args: argparse.Namespace) -> int:
             validation, train = train.split(args.validation, settings.seed)
         test = load_test_images(args, size, crop)
         checkpoint = finetune(name, source, train, settings, options, test, validation)
-        return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
+        return _report(checkpoint, options, f'scae predict PHOTOS --model {options.out} -o predictions.csv')
 
 
 def segment_command(args: argparse.Namespace) -> int:
@@ -122,7 +126,7 @@ def segment_command(args: argparse.Namespace) -> int:
         test = test_data(args)
         pairs = None if test is None else pairs_of(masked(test, args.test_split))
         checkpoint = segment(name, source, train, settings, options, pairs)
-        return _report(checkpoint, options, f'next: scae evaluate {options.out} --data IMAGES')
+        return _report(checkpoint, options, f'scae predict PHOTOS --model {options.out} -o masks/')
 
 
 def add_commands(command: Command) -> None:

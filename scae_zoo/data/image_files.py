@@ -28,7 +28,9 @@ SYSTEM_FOLDERS = frozenset({
     '@eadir', '#recycle', '#snapshot', '@recycle', '@recently-snapshot', '@__thumb', '@tmp', '__macosx', '__pycache__',
     '$recycle.bin', 'system volume information', 'lost+found', 'network trash folder', 'temporary items'})
 OUR_FILES = frozenset({RUN, ENCODER})  # of a run, a checkpoint
-OUR_PICTURES = frozenset({'probes.png', 'curves.png', 'feature_maps.png', 'demo.png'})
+OUR_PICTURES = frozenset({
+    'curve.png', 'curves.png', 'demo.png', 'demo_filled.png', 'examples.png', 'feature_maps.png', 'pictures.png',
+    'probes.png'})
 
 
 def extensions() -> frozenset[str]:
@@ -55,7 +57,7 @@ def images_beside(folder: Path) -> list[str]:
     known = extensions()
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if _suffix(entry.name) in known and entry.is_file()
-                      and not entry.name.startswith('.'))
+                      and _why_not(entry, known) is None)
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -105,6 +107,8 @@ def _why_not(entry: os.DirEntry, known: frozenset[str]) -> tuple[str, str] | Non
     """Why a file, or a folder with all that is below it, is passed over; None where it is not."""
     if entry.name.startswith('.'):
         return '', 'hidden'
+    if entry.name in OUR_PICTURES and os.path.isfile(os.path.join(os.path.dirname(entry.path), RUN)):
+        return 'of a run', entry.name
     if not entry.is_dir():
         return None
     if entry.name.lower() in SYSTEM_FOLDERS:

@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from statistics import mean
 
@@ -11,13 +10,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
-from ..checkpoints.folder import Checkpoint
-from ..data.sources import Pairs, few
-from ..factory import create_segmenter
-from ..images import CLASS_COLOURS, save_png
-from ..inference.tiling import reconstruct
+from ..methods.pictures import save_figure
 from ..methods.probing import LayerQuality
 from ..models.scae import ScaeEncoder
 from ..pixels import normalize
@@ -74,37 +68,6 @@ def plot_curves(results: Mapping[str, Sequence[Curve]], across: str, up: str, pa
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, path)
-
-
-@torch.inference_mode()
-def draw_segmentations(checkpoint: Checkpoint, pairs: Pairs, number: int, path: Path) -> None:
-    """Images, their masks, and what a segmenter makes of them, side by side.
-
-    Args:
-        checkpoint: The segmenter's.
-        pairs: Images with masks, of which some are taken, spread over all of them.
-        number: How many.
-        path: The picture, a PNG.
-    """
-    model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
-    cfg = model.encoder.pretrained_cfg
-    some = list(Pairs(few(pairs.source, number)))
-    figure = Figure(figsize=(7.5, 2.2 * len(some)), layout='constrained')
-    for row, (image, mask) in zip(figure.subplots(len(some), 3, squeeze=False), some, strict=True):
-        prediction = reconstruct(model, normalize(image[None], cfg['mean'], cfg['std'])).argmax(1)[0]
-        panels = (image.permute(1, 2, 0).numpy(), *(CLASS_COLOURS[classes.numpy()] for classes in (mask, prediction)))
-        for axes, title, panel in zip(row, ('image', 'truth', 'prediction'), panels, strict=True):
-            axes.imshow(panel)
-            axes.set_title(title, fontsize=9)
-            axes.axis('off')
-    save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format='png', dpi=120)
-    save_png(Image.open(buffer), path)
 
 
 def report_probes(results: Mapping[str, Sequence[LayerQuality]], out: Path) -> None:

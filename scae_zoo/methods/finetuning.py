@@ -1,6 +1,7 @@
 """Fine-tuning: the pre-trained encoder becomes a classifier, of one label an image or of many (paper, section 3)."""
 
 import dataclasses
+import functools
 import math
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from ..checkpoints.folder import Checkpoint, open_folder
 from ..data.image_files import subfolders
 from ..data.image_set import ImageSet
 from ..evaluation.classification import (
-    accuracies,
     accuracy,
     average_precisions,
     logits,
+    logits_and_flip_average,
     mean_average_precision,
     ten_crop_scores,
 )
@@ -31,6 +32,7 @@ from ..training.precision import autocast
 from ..training.settings import FIRST_CROP_HELP, Supervised, setting
 from ..training.tasks import classification_task
 from ..training.writing import round_as_stored
+from .pictures import mistakes
 from .runs import RunOptions, by_class, configuration, configure, finish, is_finished, running, supervised_summary
 from .tensorboard import tensorboard_writer, write_scalars
 
@@ -128,10 +130,11 @@ def finetune(
             if world.is_main:
                 assert isinstance(trained, ScaeEncoder)
                 configure(trained, train, crop, train.classes)
-                metrics, figures = _measure(trained, test, crop)
+                metrics, figures, scores = _measure(trained, test, crop)
                 finish(options, name, trained, None, kind='classifier', config=config,
                        summary=supervised_summary('Classifier', train, source, settings.epochs, options.budget),
-                       metrics=metrics, figures=figures, multi_label=train.multi_label)
+                       metrics=metrics, figures=figures, multi_label=train.multi_label,
+                       examples=None if test is None else functools.partial(mistakes, test, scores, crop))
     return open_folder(options.out / name)
 
 
@@ -196,11 +199,11 @@ def _measure(
         model: ScaeEncoder,
         test: ImageSet | None,
         crop: int,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Figures of the model in the precision that is stored, which it has from here on."""
+) -> tuple[dict[str, Any], list[dict[str, Any]], torch.Tensor]:
+    """Figures of the model in the precision that is stored, which it has from here on, and its logits."""
     if test is None:
         round_as_stored(model)
-        return {}, []
+        return {}, [], torch.empty(0)
     assert test.targets is not None
     cfg = model.pretrained_cfg
     if test.multi_label:
@@ -212,14 +215,16 @@ def _measure(
             'mean_average_precision': {'value': result, 'images': len(test), 'crops': 10, 'seed': 0},
             'average_precision': by_class(test.classes, precisions)}
         return metrics, [{'type': 'mean_average_precision', 'name': f'mAP on {len(test)} images, 10 crops (%)',
-                          'value': round(result, 2)}]
+                          'value': round(result, 2)}], scores
     before = score(model, test, cfg, crop)
     round_as_stored(model)
-    result, flipped = accuracies(model, test, cfg, crop)
+    scores, averaged = logits_and_flip_average(model, test.images, cfg['mean'], cfg['std'], crop)
+    result, flipped = accuracy(scores, test.targets), accuracy(averaged, test.targets)
     metrics = {
         'accuracy': {'value': result, 'flip_average': flipped, 'images': len(test), 'crop': crop},
         'accuracy_before_fp16_storage': before}
-    return metrics, [
+    figures = [
         {'type': 'accuracy', 'name': f'accuracy on {len(test)} test images, central crop (%)',
          'value': round(result, 2)},
         {'type': 'accuracy', 'name': 'the same, averaged with the mirrored image (%)', 'value': round(flipped, 2)}]
+    return metrics, figures, scores

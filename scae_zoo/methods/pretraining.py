@@ -21,6 +21,7 @@ from ..training.settings import FIRST_CROP_HELP, Optimization, setting
 from ..training.streaming import ImageStream, make_batches, watched_workers
 from ..training.tasks import DenoisingTask
 from ..training.writing import round_as_stored
+from .pictures import restored
 from .runs import RunOptions, configuration, configure, finish, is_finished, running
 from .tensorboard import tensorboard_writer, write_scalars
 
@@ -110,7 +111,9 @@ def pretrain(
                 configure(trained.encoder, images, crop)
                 metrics, figures = _measure(trained, test, settings.corruption)
                 finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', config=config,
-                       summary=_summary(images, settings, crop, options.budget), metrics=metrics, figures=figures)
+                       summary=_summary(images, settings, crop, options.budget), metrics=metrics, figures=figures,
+                       examples=None if test is None else functools.partial(
+                           restored, trained, test.images, corrupt, f'test images, corrupted by {settings.corruption}'))
     return open_folder(options.out / name)
 
 

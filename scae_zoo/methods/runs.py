@@ -5,10 +5,10 @@ import json
 import shutil
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,10 @@ from ..training.run_folder import ENVIRONMENTS, LOG, STATE, RunFolder
 from ..training.settings import Settings
 from ..training.streaming import ImageStream
 from ..training.writing import write
+from .pictures import CURVE, EXAMPLES, curve, draw
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LONGEST_NAME = 200  # of a checkpoint: file systems take 255 bytes, and ours has a few more while it is written
 
@@ -89,11 +93,13 @@ def is_finished(options: RunOptions, name: str) -> bool:
 
 
 def _tidy(out: Path, name: str) -> None:
-    """Remove what a process that was killed while it wrote the checkpoint, or just after, has left."""
+    """Remove what a process that was killed while it wrote the checkpoint or a picture, or just after, has left."""
     if not name:  # probes write none
         return
     for scratch in out.glob(f'.{name}.*'):
         shutil.rmtree(scratch, ignore_errors=True)
+    for partial in out.glob('.*.partial'):  # a picture's has a name of its own
+        partial.unlink()
     if (out / name / 'manifest.json').is_file():
         (out / STATE).unlink(missing_ok=True)
 
@@ -214,9 +220,10 @@ def finish(
         summary: str,
         metrics: dict[str, Any],
         figures: Sequence[dict[str, Any]],
-        multi_label: bool = False,
+    examples: Callable[[], 'Figure'] | None,
+    multi_label: bool = False,
 ) -> None:
-    """Write the checkpoint of a run that has ended."""
+    """Write the checkpoint of a run that has ended, and then its pictures: ``examples`` only if there are some."""
     *earlier, environment = json.loads((options.out / ENVIRONMENTS).read_text())
     log = [json.loads(line) for line in (options.out / LOG).read_text().splitlines()]
     metrics = {**metrics, 'training_loss': log[-1]['loss'], 'training_seconds': round(log[-1]['seconds'])}
@@ -234,3 +241,6 @@ def finish(
           multi_label=multi_label)
     sync(options.out)  # the checkpoint is there before the state goes
     (options.out / STATE).unlink()  # several times the checkpoint's size, and of no more use
+    draw(options.out / CURVE, lambda: curve(log, figures))
+    if examples is not None:
+        draw(options.out / EXAMPLES, examples)

@@ -1,6 +1,7 @@
 """Segmentation: the auto-encoder, its last deconvolution replaced, learns to label pixels (paper, section 3.3)."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..training.loop import fit
 from ..training.settings import Supervised, setting
 from ..training.tasks import SegmentationTask
 from ..training.writing import round_as_stored
+from .pictures import segmentations
 from .runs import RunOptions, by_class, configuration, configure, finish, is_finished, running, supervised_summary
 from .tensorboard import tensorboard_writer, write_scalars
 
@@ -104,6 +106,7 @@ def segment(
                 metrics, figures = _measure(trained, test, train.classes)
                 finish(options, name, trained.encoder, trained.decoder, kind='segmenter', config=config,
                        metrics=metrics, figures=figures,
+                       examples=None if test is None else functools.partial(segmentations, trained, test),
                        summary=supervised_summary('Segmenter', train, source, settings.epochs, options.budget))
     return open_folder(options.out / name)
 

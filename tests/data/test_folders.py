@@ -182,6 +182,8 @@ def test_a_run_in_the_datas_folder(out: str, tmp_path: Path) -> None:
     for picture in ('scae_demo/demo.png', 'runs/probes/probes.png', 'runs/recipe/cpu/curves.png',
                     'runs/.thumbnails/0.png', 'runs/@eaDir/0.png'):
         save(folder / picture, 0)
+    for picture in ('curve.png', 'examples.png'):
+        save(folder / out / picture, 0)
     touch(folder / 'runs' / 'probes' / 'mine' / 'run.json', folder / 'runs' / 'recipe' / 'cpu' / 'seed0' / 'run.json')
     (folder / 'runs' / 'last.json').symlink_to('probes/mine/run.json')
     for labels in (True, False):

@@ -94,7 +94,7 @@ def test_finished_run_trains_nothing(images: Path, tmp_path: Path, capsys: pytes
     assert 'epoch 1' in capsys.readouterr().out
     before = times(out)
     assert {path.name for path in out.iterdir()} == {
-        '.lock', 'run.json', 'environments.json', 'log.jsonl', 'status.json', NAME}
+        '.lock', 'run.json', 'environments.json', 'log.jsonl', 'status.json', 'curve.png', NAME}
     (out / 'state.safetensors').write_text('of no more use')
     (out / f'.{NAME}.half' / 'new').mkdir(parents=True)
     assert pretrain(images, out) == 0

@@ -78,6 +78,7 @@ def load(
         size: int | None,
         max_unreadable: float = MAX_UNREADABLE,
         crop: int | None = None,
+        held_back: int = 0,
 ) -> ImageSet:
     """The decoded images, from the cache or through it; safe when several processes ask at once.
 
@@ -87,13 +88,14 @@ def load(
             middle is taken. None: images stay as they are, and must have one size.
         max_unreadable: Share of the files that may be unreadable; they are named and left out.
         crop: Side in pixels of the crops that will be taken of them, to be said with what was found.
+        held_back: How many of them will not be trained on, likewise.
 
     Raises:
         ValueError: There is no image, too many are unreadable, the sizes differ, or the cache cannot be used.
     """
     key = hashlib.sha256(json.dumps([VERSION, source.identity, source.version, size]).encode()).hexdigest()[:24]
     folder = cache_folder() / key
-    say_found(source, size, crop, folder)
+    say_found(source, size, crop, folder, held_back)
     entry = read_entry(folder)
     if entry is not None:
         _report_left_out(folder, entry.unreadable)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 CLASSES_NAMED = 5
 
 
-def say_found(source: 'Source', size: int | None = None, crop: int | None = None, cache: Path | None = None) -> None:
+def say_found(source: 'Source', size: int | None = None, crop: int | None = None, cache: Path | None = None,
+              held_back: int = 0) -> None:
     """Say on stderr how many images there are, of which classes, where, how they are scaled and cropped, where they are
     cached, and what was left out. Of several processes the main one says it.
 
@@ -21,6 +22,7 @@ def say_found(source: 'Source', size: int | None = None, crop: int | None = None
         size: Side in pixels that they are scaled to; None: they stay as they are.
         crop: Side in pixels of the crops that are taken of them, where that is known.
         cache: Where they are kept once they are decoded; None: they are decoded each time.
+        held_back: How many of them are measured on, and not trained on.
     """
     if not is_main_process():
         return
@@ -28,6 +30,7 @@ def say_found(source: 'Source', size: int | None = None, crop: int | None = None
     scaled = 'not scaled' if size is None else f'scaled to {size} x {size} (shorter side, then the middle)' if cache \
         else f'shorter side scaled to {size}'
     cropped = f', crops of {crop} x {crop}' if crop else ''
+    cropped += f', {held_back:,} held back to measure on' if held_back else ''
     kept = f'cache {cache}' if cache else 'not cached'
     left_out = f'; left out: {source.left_out}' if source.left_out else ''
     line = f'found {number}{_classes(source)} in {source.place or source.identity}; {scaled}{cropped}; {kept}{left_out}'

@@ -81,6 +81,21 @@ class ImageSet:
                 raise ValueError(f'a share of {share:g} leaves no image of class {self.classes[min(gone)]} to train on')
         return first, rest
 
+    def held_back(self, n: int) -> tuple['ImageSet', 'Remainder']:
+        """``n`` images, always the same ones, and all others but those that are one file with one of them.
+
+        Raises:
+            ValueError: No image is left.
+        """
+        held = torch.randperm(len(self), generator=torch.Generator().manual_seed(0))[:n].sort().values
+        left = torch.ones(len(self), dtype=torch.bool)
+        left[held] = False
+        if self.origins is not None:
+            left[self.origins.among(self.origins.chosen(held))] = False
+        if not left.any():
+            raise ValueError(f'--held-back {n}: leaves none of the {len(self)} images to train on')
+        return self.subset(held, f'{n} held back'), Remainder(self, left.nonzero().flatten())
+
     def require_classes(self, classes: tuple[str, ...], what: str = 'test') -> None:
         """Refuse to be measured on where these are not the classes that were learned, in their order, or where no image
         is of any. ``what`` they are called: test or validation images."""
@@ -112,6 +127,36 @@ class ImageSet:
         left = torch.ones(len(self), dtype=torch.bool)
         left[picked] = False
         return picked, left.nonzero().flatten()
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What is left to train on when images are held back. It is not copied: it may be larger than the memory.
+
+    Args:
+        whole: All of the images.
+        index: Which of them are left, in order.
+    """
+
+    whole: ImageSet
+    index: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def side(self) -> int:
+        """The images' shorter side in pixels."""
+        return self.whole.side
+
+    @property
+    def origins(self) -> Origins | None:
+        """Which files these are."""
+        return self.whole.origins and self.whole.origins.chosen(self.index)
+
+    @property
+    def identity(self) -> str:
+        return f'{self.whole.identity}, {len(self)} of them'
 
 
 def few_names(names: Sequence[str]) -> str:

@@ -104,8 +104,15 @@ class Restoration(NamedTuple):
         return [{'type': 'psnr', 'name': name, 'value': round(value, 2)} for name, value in self.figures.items()]
 
 
-def measure(model: Scae, images: torch.Tensor, corruption: str, *, seed: int = 0) -> Restoration:
-    """Measure an auto-encoder on N x C x H x W uint8 images.
+def measure(
+        model: Scae,
+        images: torch.Tensor,
+        corruption: str,
+        *,
+        seed: int = 0,
+        what: str = 'test images',
+) -> Restoration:
+    """Measure an auto-encoder on N x C x H x W uint8 images; ``what`` the card calls them.
 
     Raises:
         ValueError: The corruption is not known, or masks no pixel.
@@ -115,13 +122,13 @@ def measure(model: Scae, images: torch.Tensor, corruption: str, *, seed: int = 0
     corrupt = parse_corruption(corruption, mean, std)
     if isinstance(corrupt, BlockMask):
         filling = filling_quality(model, images, corrupt, mean, std, seed=seed)
-        over = f'mean over {filling.images} test images (dB)'
+        over = f'mean over {filling.images} {what} (dB)'
         return Restoration('filling_psnr', {'corruption': corruption}, seed, filling, {
             f'PSNR inside the blocks of {corruption}, {over}': filling.filled_inside,
             f'PSNR of the whole image with such blocks, {over}': filling.filled})
     low, high = corrupt.sigma_range
     sigma = low if low == high else corrupt.sigma
     denoising = denoising_quality(model, images, sigma, mean, std, seed=seed)
-    over = f'mean over {denoising.images} test images (dB)'
+    over = f'mean over {denoising.images} {what} (dB)'
     return Restoration('denoising_psnr', {'sigma': sigma, 'clipped': True}, seed, denoising, {
         f'PSNR at sigma {sigma}, {over}': denoising.denoised})

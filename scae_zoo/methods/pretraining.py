@@ -18,7 +18,7 @@ from ..training.augmentation import RandomCrop, growing
 from ..training.calibration import require_several_values
 from ..training.loop import fit
 from ..training.settings import FIRST_CROP_HELP, Optimization, setting
-from ..training.streaming import ImageStream, make_batches, watched_workers
+from ..training.streaming import TrainingImages, make_batches, watched_workers
 from ..training.tasks import DenoisingTask
 from ..training.writing import round_as_stored
 from .pictures import restored
@@ -49,10 +49,11 @@ class Pretraining(Optimization):
 
 def pretrain(
         name: str,
-        images: ImageSet | ImageStream,
+        images: TrainingImages,
         settings: Pretraining,
         options: RunOptions,
         test: ImageSet | None = None,
+        held_back: int = 0,
 ) -> Checkpoint:
     """Train an auto-encoder and write its checkpoint; goes on where an earlier run of the same configuration stopped.
 
@@ -62,6 +63,7 @@ def pretrain(
         settings: Hyper-parameters.
         options: Where and how.
         test: Images to measure the auto-encoder on: how well it undoes the corruption that it was trained with.
+        held_back: How many of ``images`` take the place of ``test``, and are not trained on.
 
     Returns:
         The checkpoint, in each of the processes.
@@ -70,6 +72,14 @@ def pretrain(
         ValueError: The data or an option does not fit.
         TrainingError: The run cannot start or go on.
     """
+    what = 'test images'
+    if held_back:
+        if test is not None or not isinstance(images, ImageSet):
+            raise ValueError(f'--held-back {held_back}: ' + (
+                'there are test images to measure on; leave it out' if test is not None else
+                'not of images that are streamed; give others to --test'))
+        test, images = images.held_back(held_back)
+        what = 'held-back training images'
     if test is not None and not is_finished(options, name):
         require_installed('torchmetrics')
     torch.manual_seed(settings.seed)
@@ -93,6 +103,8 @@ def pretrain(
     batches = make_batches(images, settings, random_crop, prepare, world)
     require_several_values(model, batches, settings)
     config = configuration(name, images, settings, options.world, test=test)
+    if held_back:
+        config['held_back'] = held_back
     with watched_workers(), running(options, config, images, [test]) as run, tensorboard_writer(options) as writer:
         @functools.cache
         def examples() -> list[torch.Tensor]:
@@ -109,15 +121,15 @@ def pretrain(
             if world.is_main:
                 assert isinstance(trained, Scae)
                 configure(trained.encoder, images, crop)
-                metrics, figures = _measure(trained, test, settings.corruption)
+                metrics, figures = _measure(trained, test, settings.corruption, what)
                 finish(options, name, trained.encoder, trained.decoder, kind='autoencoder', config=config,
                        summary=_summary(images, settings, crop, options.budget), metrics=metrics, figures=figures,
                        examples=None if test is None else functools.partial(
-                           restored, trained, test.images, corrupt, f'test images, corrupted by {settings.corruption}'))
+                           restored, trained, test.images, corrupt, f'{what}, corrupted by {settings.corruption}'))
     return open_folder(options.out / name)
 
 
-def _summary(images: ImageSet | ImageStream, settings: Pretraining, crop: int, budget: str) -> str:
+def _summary(images: TrainingImages, settings: Pretraining, crop: int, budget: str) -> str:
     return (
         f'Denoising auto-encoder {"with" if settings.shortcuts else "without"} symmetric shortcuts, trained on '
         f'{len(images):,} images without labels: {settings.epochs} passes, random {crop} x {crop} crops'
@@ -126,14 +138,19 @@ def _summary(images: ImageSet | ImageStream, settings: Pretraining, crop: int, b
         f'{f" (`{budget}` budget)" * bool(budget)}.')
 
 
-def _measure(model: Scae, test: ImageSet | None, corruption: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _measure(
+        model: Scae,
+        test: ImageSet | None,
+        corruption: str,
+        what: str,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures of the model in the precision that is stored, which it has from here on."""
     if test is None:
         round_as_stored(model)
         return {}, []
-    before = measure(model, test.images, measured_by(corruption))
+    before = measure(model, test.images, measured_by(corruption), what=what)
     round_as_stored(model)
-    after = measure(model, test.images, measured_by(corruption))
+    after = measure(model, test.images, measured_by(corruption), what=what)
     metrics = {after.key: after.entry, f'{after.key}_before_fp16_storage': before.headline}
     return metrics, after.card
 

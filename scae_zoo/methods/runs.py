@@ -26,7 +26,7 @@ from ..training.loop import SAVE_SECONDS
 from ..training.provenance import describe_environment, git_revision, model_card
 from ..training.run_folder import ENVIRONMENTS, LOG, STATE, RunFolder
 from ..training.settings import Settings
-from ..training.streaming import ImageStream
+from ..training.streaming import TrainingImages
 from ..training.writing import write
 from .pictures import CURVE, EXAMPLES, curve, draw
 
@@ -70,7 +70,7 @@ class RunOptions:
 
 def configuration(
         name: str,
-        data: ImageSet | ImageStream,
+        data: TrainingImages,
         settings: Settings,
         world: World,
         source: Checkpoint | None = None,
@@ -124,7 +124,7 @@ def _meet(folder: RunFolder, world: World) -> None:
         raise TrainingError(f'{folder.folder}: is not the same folder on all machines; give an --out that they share')
 
 
-def require_disjoint(train: ImageSet | ImageStream, measured: Iterable[ImageSet | Pairs | None]) -> None:
+def require_disjoint(train: TrainingImages, measured: Iterable[ImageSet | Pairs | None]) -> None:
     """Refuse to measure on what is trained on: on the same files, by whatever paths and links, or the same images of a
     data set that has a name."""
     for test in measured:
@@ -141,7 +141,7 @@ def require_disjoint(train: ImageSet | ImageStream, measured: Iterable[ImageSet 
 def running(
         options: RunOptions,
         config: dict[str, Any],
-        train: ImageSet | ImageStream,
+        train: TrainingImages,
         measured: Iterable[ImageSet | Pairs | None],
 ) -> Iterator[RunFolder]:
     """The run's folder, held by the main process until all have ended.
@@ -185,7 +185,7 @@ def running(
 
 def configure(
         encoder: ScaeEncoder,
-        data: ImageSet | ImageStream,
+        data: TrainingImages,
         crop: int,
         names: Sequence[str] | None = None,
 ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.image_set import ImageSet
+from ..data.image_set import ImageSet, Remainder
 from ..pixels import normalize
 from .augmentation import RandomCrop
 from .distributed import World
@@ -113,15 +113,17 @@ class Batches(BaseBatches):
 
     def __init__(
             self,
-            data: ImageSet,
+            data: ImageSet | Remainder,
             settings: Optimization,
             crop: RandomCrop,
             prepare: Prepare,
             world: World,
     ) -> None:
-        height, width = data.images.shape[-2:]
+        whole = data.whole if isinstance(data, Remainder) else data
+        height, width = whole.images.shape[-2:]
         super().__init__(len(data), height, width, settings, crop, prepare, world)
-        self.images, self.targets = data.images, data.targets
+        self.images, self.targets = whole.images, whole.targets
+        self.index = data.index if isinstance(data, Remainder) else None
         size = sum(x.nbytes for x in (self.images, self.targets) if x is not None)
         if self.device.type == 'cuda' and size < torch.cuda.mem_get_info(self.device)[1] / 3:
             self.images = self.images.to(self.device)
@@ -139,7 +141,7 @@ class Batches(BaseBatches):
         return images, targets
 
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = order.to(self.images.device)
+        order = (order if self.index is None else self.index[order]).to(self.images.device)
         if self.images.device == self.device:
             yield from (self._draw(epoch, step, order[step]) for step in steps)
             return

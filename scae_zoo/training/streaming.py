@@ -15,7 +15,7 @@ from torch.utils.data._utils import signal_handling
 from tqdm import tqdm
 
 from ..data.cache import MAX_UNREADABLE, Sample, Source, check_unreadable, decode
-from ..data.image_set import ImageSet
+from ..data.image_set import ImageSet, Remainder
 from ..data.origins import Origins
 from ..errors import TrainingError
 from ..images import ImageError
@@ -52,6 +52,9 @@ class ImageStream:
     @property
     def identity(self) -> str:
         return f'{self.source.identity} {self.side} streamed'
+
+
+TrainingImages = ImageSet | Remainder | ImageStream
 
 
 class StreamedBatches(BaseBatches):
@@ -131,7 +134,7 @@ class StreamedBatches(BaseBatches):
 
 
 def make_batches(
-        images: ImageSet | ImageStream,
+        images: TrainingImages,
         settings: Optimization,
         crop: RandomCrop,
         prepare: Prepare,

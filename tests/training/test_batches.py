@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from scae_zoo.data.image_set import ImageSet
+from scae_zoo.data.image_set import ImageSet, Remainder
 from scae_zoo.pixels import denormalize, normalize
 from scae_zoo.training.augmentation import GrowingCrop, RandomCrop
 from scae_zoo.training.batches import BaseBatches, Batches, Plain, seed_of
@@ -25,13 +25,28 @@ def image_set(n: int = 10, side: int = 6) -> ImageSet:
     return ImageSet(images, torch.arange(n) % 2, ('a', 'b'), 'noise')
 
 
-def batches(data: ImageSet, batch_size: int, crop: RandomCrop | None = None, *, seed: int = 0, rank: int = 0,
-            world_size: int = 1) -> BaseBatches:
+def batches(data: ImageSet | Remainder, batch_size: int, crop: RandomCrop | None = None, *, seed: int = 0,
+            rank: int = 0, world_size: int = 1) -> BaseBatches:
     def prepare(x: torch.Tensor, y: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         return x.float() + torch.rand(len(x), 1, 1, 1, generator=generator) / 2, y
 
     settings = Optimization(batch_size=batch_size, seed=seed)
     return Batches(data, settings, crop or RandomCrop(6, flip=False), prepare, World(rank, world_size, CPU))
+
+
+def test_what_is_held_back_is_not_drawn() -> None:
+    """All others are, with their own targets, and none is copied."""
+    data = image_set()
+    held, rest = data.held_back(3)
+    assert rest.whole.images is data.images
+    seen = {}
+    for x, y in batches(rest, 7).epoch(0):
+        seen.update(zip(x[:, 0, 0, 0].int().tolist(), y.tolist(), strict=True))
+    kept = set(held.images[:, 0, 0, 0].tolist())
+    assert len(kept) == 3
+    assert seen == {number: number % 2 for number in range(10) if number not in kept}
+    again, _ = data.held_back(3)
+    assert torch.equal(again.images, held.images)
 
 
 def numbers(epoch: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> list[list[int]]:

@@ -211,9 +211,9 @@ def mistakes(test: ImageSet, scores: torch.Tensor, crop: int, number: int = 12, 
     for place in map(tuple, places[order].tolist()):
         if test.multi_label:
             there = 'is there' if truth[place] else 'is not there'
-            title = f'{test.classes[place[1]]} {there},\ngiven {100 * shares[place]:.0f} %'
+            title = f'{test.classes[place[1]]} {there},\ngiven {100 * shares[place]:.0f}\N{NO-BREAK SPACE}%'
         else:
-            taken = f'{test.classes[named[place]]}, {100 * sure[place]:.0f} %'
+            taken = f'{test.classes[named[place]]}, {100 * sure[place]:.0f}\N{NO-BREAK SPACE}%'
             title = f'is {test.classes[truth[place]]},\ntaken for {taken}' if faults else taken
         image, = central_crop(test.images[place[0]][None], crop)
         groups.append([Panel(_fitted(_pixels(image.float()), side), title)])

@@ -81,7 +81,7 @@ def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     def watched(groups: list[list[Panel]], across: int, heading: str) -> None:
-        found.extend([heading, *(panel.title.replace('\n', ' ') for group in groups for panel in group)])
+        found.extend([heading, *(' '.join(panel.title.split()) for group in groups for panel in group)])
 
     monkeypatch.setattr('scae_zoo.methods.pictures.panels', watched)
     return found

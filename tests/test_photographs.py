@@ -14,7 +14,7 @@ from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
 from scae_zoo.cli import main
 from scae_zoo.data.sources import VOC_CLASSES
-from scae_zoo.methods.pictures import CLASS_COLOURS
+from scae_zoo.images import CLASS_COLOURS
 
 from .support.pictures import save
 from .support.recipe_runs import RECIPES

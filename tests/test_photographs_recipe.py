@@ -12,7 +12,7 @@ from PIL import Image
 
 from scae_zoo.data.sources import VOC_CLASSES
 from scae_zoo.experiments import experiment, sample_images
-from scae_zoo.experiments.plots import CLASS_COLOURS
+from scae_zoo.images import CLASS_COLOURS
 
 from .support.recipe_runs import Smoke, run
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.data.image_set import ImageSet
+from scae_zoo.images import CLASS_COLOURS
 from scae_zoo.methods import runs
-from scae_zoo.methods.pictures import CLASS_COLOURS, Panel, curve, mistakes, panels, save_figure
+from scae_zoo.methods.pictures import Panel, curve, mistakes, panels, save_figure
 
 from ..support.training_commands import SMALL, run
 

@@ -40,7 +40,7 @@ def main() -> None:
         finetuning = e.pick(**FINETUNING)
         arms = chosen(rows(e.pick(**PRETRAINING), finetuning), e)
         train = e.images('train', SIZE)
-        unlabelled = train if e.has_folders else e.images('unlabeled', SIZE)
+        unlabelled = None if e.has_folders else e.images('unlabeled', SIZE)
         sweep(e, ARCHITECTURE, arms, finetuning, unlabelled, train, e.pick(**LABELS_PER_CLASS),
               e.pick(**HELD_PER_CLASS), CROP)
 

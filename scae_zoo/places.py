@@ -47,13 +47,18 @@ def sync(path: Path) -> None:
 @contextmanager
 def written_whole(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write into that takes the place of ``path`` when the block ends well; else nothing is left of it, and
-    an older file stays. Its folder is made if need be.
+    an older file stays. Its folder is made if need be. A link stays one, and what is no file, such as ``/dev/stdout``,
+    is written to as it is.
 
     Args:
         path: The file.
         scratch: A folder on the same disk that what is not whole yet lies in; by default the file's own.
     """
-    partial = None
+    partial, path = None, Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open('wb') as file:
+            yield file
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = (scratch or path.parent) / f'.{uuid.uuid4().hex}.partial'

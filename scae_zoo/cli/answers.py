@@ -1,11 +1,13 @@
 """``scae predict`` and ``embed``: what a trained network says of photographs."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints.folder import Checkpoint
+from ..data.image_files import extensions
 from ..factory import create_encoder, create_segmenter, find_checkpoint
 from ..inference.asking import held, identity, say_found
 from ..inference.classes import classify, table
@@ -41,6 +43,9 @@ def _predict_classes(args: argparse.Namespace, checkpoint: Checkpoint) -> int:
     output: Path | None = args.out
     if output is not None and output.is_dir():
         raise ValueError(f'-o {output}: is a folder; give a file for the table, such as {output / "predictions.csv"}')
+    if output is not None and output.suffix.lower() in extensions():
+        raise ValueError(f'-o {output}: would be written over by the table; give it another name, such as '
+                         'predictions.csv')
     found = find_photographs(args.images)
     say_found(found)
     with world(args.device) as place:
@@ -63,7 +68,7 @@ def _write_lines(lines: Any, output: Path | None) -> None:
         return
     with written_whole(output) as file:
         for line in lines:
-            file.write(line.encode('utf-8', 'backslashreplace'))
+            file.write(line.encode('utf-8', 'surrogateescape'))  # names of files may be no text
 
 
 def _predict_masks(args: argparse.Namespace, checkpoint: Checkpoint) -> int:
@@ -73,10 +78,14 @@ def _predict_masks(args: argparse.Namespace, checkpoint: Checkpoint) -> int:
     found = find_photographs(args.images, output)
     say_found(found)
     model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
-    names = model.pretrained_cfg.get('label_names') or tuple(map(str, range(model.num_classes)))
+    for photograph in found.photographs:
+        if photograph.path.absolute().parent == output.absolute():
+            raise ValueError(f'-o {output}: {photograph.path} lies there, so that a second start would take the masks '
+                             'for photographs; give another folder')
     outputs = Outputs(output, found.photographs, ['', *['overlay'] * args.overlay])
     with world(args.device) as place:
         network = Network(model, place.device)
+        names = network.class_names(model.num_classes)
         with unfinished_folder(output, identity(
                 checkpoint, network, found, command='predict', size=args.size, overlay=args.overlay)).held() as kept:
             result = segment_photographs(network, found, names, outputs, kept, args.size, args.overlay)
@@ -113,7 +122,8 @@ def _embed_photographs(args: argparse.Namespace) -> int:
         with held(kept):
             result = embed(network, found, args.layer, kept)
             features = Features([str(each.path) for each in result.photographs], result.tensors['features'], {
-                'model': args.model, 'checkpoint': checkpoint.identity, 'layer': args.layer, 'crop': network.crop,
+                'model': os.path.abspath(args.model) if os.path.exists(args.model) else args.model,
+                'checkpoint': checkpoint.identity, 'layer': args.layer, 'crop': network.crop,
                 'size': network.size}) if result.photographs else None
             if features is not None and args.out is not None:
                 save_features(features, args.out)
@@ -153,11 +163,13 @@ def _check_layer(layer: int | None, checkpoint: Checkpoint) -> None:
 def _print_nearest(network: Network[ScaeEncoder], features: Features, args: argparse.Namespace) -> None:
     """The nearest photographs, the most alike first; a photograph is not its own neighbour."""
     found = find_photographs([args.like])
+    if Path(args.like).is_dir() or len(found.photographs) > 1:
+        raise ValueError(f'--like {args.like}: give one photograph')
     result = embed(network, found, args.layer, None)
     if not result.photographs:
         raise ValueError(f'--like {args.like}: cannot be read')
     others = nearest(features, result.tensors['features'][0], args.nearest + 1)
-    others = [each for each in others if Path(each[0]).absolute() != Path(args.like).absolute()][:args.nearest]
+    others = [each for each in others if os.path.realpath(each[0]) != os.path.realpath(args.like)][:args.nearest]
     for file, cosine in others:
         print(f'{cosine:.4f}  {file}')
 

@@ -135,7 +135,7 @@ def reconstruct_command(args: argparse.Namespace) -> int:
                         fault = str(error)
                     notes.append(note)
                     faults.append(fault)
-                return Answers({}, notes, faults)
+                return Answers({}, notes, faults, [outputs.of(each, kind) for each in photographs])
 
             return exit_status(ask(found, reconstruction.read, answer, kept, pixels_of))
 

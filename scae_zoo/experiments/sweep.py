@@ -19,7 +19,7 @@ def sweep(
         architecture: str,
         arms: Sequence[Arm],
         finetuning: FineTuning,
-        unlabelled: ImageSet,
+        unlabelled: ImageSet | None,
         train: ImageSet,
         labels: int,
         held: int,
@@ -33,7 +33,7 @@ def sweep(
         architecture: Of the networks.
         arms: The rows.
         finetuning: Hyper-parameters, but for the seed, of the arms that have none of their own.
-        unlabelled: What is pre-trained on.
+        unlabelled: What is pre-trained on; None: the training images but for those held out.
         train: Where the labelled images and those held out are drawn from.
         labels: Labelled images of each class.
         held: Images of each class to measure on.
@@ -46,7 +46,7 @@ def sweep(
     for arm in arms:
         source = None
         if isinstance(arm.pretraining, Pretraining):
-            source = e.pretrain(f'{architecture}.{arm.tag}', unlabelled, arm.pretraining)
+            source = e.pretrain(f'{architecture}.{arm.tag}', unlabelled or rest, arm.pretraining)
             made[source.name] = source
         for seed in e.seeds:
             labelled = rest.labelled(labels, seed)

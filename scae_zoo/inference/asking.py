@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from ..images import ImageError
 from ..version import __version__
 from .network import Network
 from .photographs import Found, Photograph, parts_of, read_ahead
-from .unfinished import Part, Unfinished
+from .unfinished import Part, Unfinished, stamp
 
 T = TypeVar('T')
 
@@ -27,11 +28,13 @@ class Answers(NamedTuple):
         tensors: A row a photograph.
         notes: What there is to say of each; none by default.
         faults: What went wrong with each; nothing by default.
+        pictures: The files that were written.
     """
 
     tensors: Mapping[str, torch.Tensor]
     notes: Sequence[str] = ()
     faults: Sequence[str] = ()
+    pictures: Sequence[Path] = ()
 
 
 class Result(NamedTuple):
@@ -45,12 +48,8 @@ class Result(NamedTuple):
 def identity(checkpoint: Checkpoint, network: Network, found: Found, **options: Any) -> dict[str, Any]:
     """All that answers depend on."""
     digest = hashlib.sha256()
-    for photograph in found.photographs:
-        try:
-            stat = os.stat(photograph.path)
-            digest.update(os.fsencode(f'{photograph.path} {stat.st_size} {stat.st_mtime_ns}\n'))
-        except OSError:
-            digest.update(os.fsencode(f'{photograph.path}\n'))
+    for path, name in found.photographs:
+        digest.update(os.fsencode(f'{path}\0{name}\0{stamp(path)}\0'))
     return {'version': __version__, 'checkpoint': checkpoint.identity, 'precision': network.precision,
             'photographs': digest.hexdigest(), **options}
 
@@ -97,13 +96,17 @@ def _parts(
         pixels: Callable[[Photograph], int],
 ) -> Iterator[tuple[list[Photograph], Part]]:
     """The parts, from an earlier start where they are done."""
+    kept: dict[int, Part] = {}
+
     def is_wanted(number: int) -> bool:
-        return unfinished is None or not unfinished.has(number)
+        part = None if unfinished is None else unfinished.part(number)
+        if part is not None:
+            kept[number] = part
+        return part is None
 
     for number, photographs, decoded in read_ahead(parts_of(found.photographs, pixels), read, is_wanted):
         if decoded is None:
-            assert unfinished is not None
-            yield photographs, unfinished.part(number)
+            yield photographs, kept.pop(number)
             continue
         good = [(photograph, value) for photograph, value in zip(photographs, decoded, strict=True)
                 if not isinstance(value, ImageError)]
@@ -112,7 +115,7 @@ def _parts(
         part = Part(
             [next(notes, '') if not isinstance(value, ImageError) else '' for value in decoded],
             [str(value) if isinstance(value, ImageError) else next(faults, '') for value in decoded],
-            dict(answers.tensors))
+            dict(answers.tensors), list(answers.pictures))
         if unfinished is not None:
             unfinished.keep(number, part)
         yield photographs, part

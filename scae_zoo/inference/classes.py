@@ -1,16 +1,16 @@
 """Which classes a classifier finds in photographs: a table as CSV, or as JSON lines."""
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 
+from ..checkpoints.folder import as_json
 from ..models.scae import ScaeEncoder
 from .asking import Answers, Result, ask
 from .network import Network
+from .outputs import csv_row
 from .photographs import Found, Photograph
 from .unfinished import Unfinished
 
@@ -56,7 +56,7 @@ def classify(
 
     result = ask(found, network.square, answer, unfinished)
     number = network.model.num_classes
-    names = tuple(network.model.pretrained_cfg.get('label_names') or map(str, range(number)))
+    names = network.class_names(number)
     probabilities = result.tensors.get('probabilities', torch.empty(0, number))
     indices = result.tensors.get('indices', torch.arange(number).expand(len(probabilities), -1))
     return Classes([str(each.path) for each in result.photographs], names, probabilities, indices), result
@@ -67,20 +67,20 @@ def table(classes: Classes, multi_label: bool, as_json: bool) -> Iterator[str]:
     if as_json:
         for file, found in _found(classes):
             if multi_label:
-                yield json.dumps({'file': file, 'probabilities': dict(found)}) + '\n'
+                yield _json({'file': file, 'probabilities': dict(found)})
             else:
-                yield json.dumps({'file': file, 'classes': [
-                    {'class': name, 'probability': value} for name, value in found]}) + '\n'
+                yield _json({'file': file, 'classes': [
+                    {'class': name, 'probability': value} for name, value in found]})
         return
     if multi_label:
-        yield _row(['file', *classes.names])
+        yield csv_row(['file', *classes.names])
     else:
         ranks = [f'_{rank}' if rank > 1 else '' for rank in range(1, classes.indices.shape[1] + 1)]
-        yield _row(['file', *(f'{column}{rank}' for rank in ranks for column in ('class', 'probability'))])
+        yield csv_row(['file', *(f'{column}{rank}' for rank in ranks for column in ('class', 'probability'))])
     for file, found in _found(classes):
         cells = [f'{value:.4f}' for _, value in found] if multi_label else [
             cell for name, value in found for cell in (name, f'{value:.4f}')]
-        yield _row([file, *cells])
+        yield csv_row([file, *cells])
 
 
 def _found(classes: Classes) -> Iterator[tuple[str, list[tuple[str, float]]]]:
@@ -90,7 +90,5 @@ def _found(classes: Classes) -> Iterator[tuple[str, list[tuple[str, float]]]]:
                      for i, value in zip(indices.tolist(), values.tolist(), strict=True)]
 
 
-def _row(cells: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator='\n').writerow(cells)
-    return text.getvalue()
+def _json(said: dict[str, Any]) -> str:
+    return json.dumps(as_json(said), allow_nan=False) + '\n'

@@ -1,7 +1,5 @@
 """What an encoder knows of photographs, as a vector each: kept in a file, and searched for the nearest ones."""
 
-import csv
-import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -12,12 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..models.scae import ScaeEncoder
 from ..places import written_whole
 from .asking import Answers, Result, ask
 from .network import Network
+from .outputs import csv_row
 from .photographs import Found, Photograph
 from .unfinished import Unfinished
 
@@ -77,16 +76,13 @@ def save_features(features: Features, path: Path) -> None:
             files = np.array([name.encode('utf-8', 'surrogateescape') for name in features.files])
             np.savez(file, features=features.values.numpy(), files=files, made_by=json.dumps(features.made_by))
         elif path.suffix == '.csv':
-            text = io.TextIOWrapper(file, 'utf-8', 'surrogateescape', newline='')
-            table = csv.writer(text, lineterminator='\n')
-            table.writerow(['file', *(f'f{i}' for i in range(features.values.shape[1]))])
-            for name, row in zip(features.files, features.values.tolist(), strict=True):
-                table.writerow([name, *(f'{value:.6g}' for value in row)])
-            text.flush()
-            text.detach()
-        else:  # by its name: that writes the tensor without a second copy of it in memory
-            save_file({'features': features.values}, file.name, {  # one entry: several have no order of their own
-                'photographs': json.dumps({'files': features.files, 'made_by': features.made_by})})
+            file.write(csv_row(['file', *(f'f{i}' for i in range(features.values.shape[1]))]).encode())
+            for name, row in zip(features.files, features.values, strict=True):
+                cells = [name, *(f'{value:.6g}' for value in row.tolist())]
+                file.write(csv_row(cells).encode('utf-8', 'surrogateescape'))
+        else:  # one entry of metadata: several have no order of their own
+            file.write(save({'features': features.values}, {
+                'photographs': json.dumps({'files': features.files, 'made_by': features.made_by})}))
 
 
 def load_features(path: Path) -> Features:

@@ -12,10 +12,11 @@ from ..models.segmenter import ScaeSegmenter
 from .asking import Answers, Result, ask
 from .network import Network
 from .outputs import Outputs
-from .photographs import Found, Photograph, pixels_of
+from .photographs import Found, Photograph, size_of
 from .unfinished import Unfinished
 
 LEGEND = 5  # classes at most, of those that cover most of the picture
+LARGEST = 2 ** 24  # pixels that an image is enlarged to
 SPECK = 0.005  # of the picture: a class that covers less is not named
 OPACITY = 0.55  # of the classes' colours over the photograph
 
@@ -40,6 +41,11 @@ def segment_photographs(
         size: What the shorter side is scaled to, in pixels, before the network sees it; None: it stays.
         overlay: Write the photograph under the classes' colours with a legend as well.
     """
+    def seen_pixels(photograph: Photograph) -> int:
+        width, height = size_of(photograph)
+        scale = _factor(width, height, size) if size and width and height else 1.
+        return round(width * height * max(1., scale ** 2))
+
     def read(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
         pixels = open_rgb(photograph.path)
         return pixels, pixels if size is None else _scaled_to(pixels, size)
@@ -52,14 +58,20 @@ def segment_photographs(
             note, fault = _write(photograph, pixels, mask[0].numpy(), names, outputs, unfinished.folder, overlay)
             notes.append(note)
             faults.append(fault)
-        return Answers({}, notes, faults)
+        return Answers({}, notes, faults, [path for each in photographs for path in outputs.all_of(each)])
 
-    return ask(found, read, answer, unfinished, pixels_of)
+    return ask(found, read, answer, unfinished, seen_pixels)
+
+
+def _factor(width: int, height: int, shorter: int) -> float:
+    """What an image is scaled by for its shorter side to have so many pixels; less, where a thin one would become
+    huge."""
+    return min(shorter / min(width, height), max(1., (LARGEST / (width * height)) ** 0.5))
 
 
 def _scaled_to(pixels: np.ndarray, shorter: int) -> np.ndarray:
     """An image, H x W x 3 uint8, whose shorter side is made so many pixels."""
-    factor = shorter / min(pixels.shape[:2])
+    factor = _factor(pixels.shape[1], pixels.shape[0], shorter)
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
     return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 

@@ -1,5 +1,6 @@
 """A network on its device, asked in the precision that is fast there."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -34,11 +35,19 @@ class Network(Generic[M]):
         cfg = model.pretrained_cfg
         self.mean, self.std = cfg['mean'], cfg['std']
         self.crop: int = cfg['input_size'][-1]
-        self.size = round(self.crop / cfg['crop_pct'])  # that images are scaled to before they are cropped
+        self.size = max(self.crop, round(self.crop / cfg['crop_pct']))  # that images are scaled to, then cropped
 
     @property
     def precision(self) -> str:
         return str(precision(self.device)).removeprefix('torch.')
+
+    def class_names(self, number: int) -> tuple[str, ...]:
+        """The names of its classes; their numbers, where its configuration names others."""
+        names = tuple(self.model.pretrained_cfg.get('label_names') or ())
+        if names and len(names) != number:
+            print(f'the configuration names {len(names)} classes, but the network has {number}: they are called by '
+                  'their numbers', file=sys.stderr)
+        return names if len(names) == number else tuple(map(str, range(number)))
 
     def input(self, pixels: torch.Tensor) -> torch.Tensor:
         """N x 3 x H x W uint8 pixels as the network sees them, on its device."""

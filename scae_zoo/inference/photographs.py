@@ -2,8 +2,10 @@
 
 import glob
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -13,6 +15,7 @@ from ..images import ImageError, faults_named, opened
 
 PART = 64  # photographs that are decoded, answered and kept together, at most
 PART_PIXELS = 2 ** 21  # and of how many pixels, but for a single larger one
+DECODED_PIXELS = 2 ** 25  # that are decoded at a time, each of some ten bytes, but for a single larger photograph
 
 T = TypeVar('T')
 
@@ -46,8 +49,11 @@ def find_photographs(asked: Sequence[str], output: Path | None = None) -> Found:
     left_out = LeftOut()
     for text in asked:
         for path in _matching(text):
+            is_output = output is not None and path.is_dir() and _is_same(path, output)
+            if is_output and (len(asked) > 1 or str(path) != text):
+                continue  # a pattern, of ours or of the shell, that matches what an earlier start made
             names = [Path(name) for name in image_files(path, left_out)] if path.is_dir() else []
-            if path.is_dir() and output is not None and _is_same(path, output):
+            if is_output:
                 raise ValueError(f'{path}: the photographs are there, so that a second start would take the pictures '
                                  'for photographs; give another folder to -o')
             if path.is_dir() and not names:
@@ -82,13 +88,39 @@ def _is_below(path: Path, folder: Path) -> bool:
     return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
 
 
-def pixels_of(photograph: Photograph) -> int:
-    """How many pixels a photograph has, from the head of its file; 0 where that cannot be read."""
+def size_of(photograph: Photograph) -> tuple[int, int]:
+    """Width and height of a photograph, from the head of its file; nothing where that cannot be read."""
     try:
         with faults_named(photograph.path), opened(photograph.path) as image:
-            return image.width * image.height
+            return image.size
     except ImageError:
-        return 0
+        return 0, 0
+
+
+def pixels_of(photograph: Photograph) -> int:
+    """How many pixels a photograph has."""
+    width, height = size_of(photograph)
+    return width * height
+
+
+class _Room:
+    """Room for so many pixels that are being decoded; a larger photograph waits until it is alone."""
+
+    def __init__(self, pixels: int) -> None:
+        self._all, self._left, self._changed = pixels, pixels, threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        pixels = min(pixels, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= pixels)
+            self._left -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += pixels
+                self._changed.notify_all()
 
 
 def parts_of(photographs: Sequence[Photograph], pixels: Callable[[Photograph], int]) -> Iterator[list[Photograph]]:
@@ -123,9 +155,12 @@ def read_ahead(
         for number, part in enumerate(parts):
             yield number, part, [pool.submit(attempt, each) for each in part] if wanted(number) else None
 
+    room = _Room(DECODED_PIXELS)
+
     def attempt(photograph: Photograph) -> T | ImageError:
         try:
-            return read(photograph)
+            with room.taken(pixels_of(photograph)):
+                return read(photograph)
         except ImageError as error:
             return error
 

@@ -24,13 +24,15 @@ class Part(NamedTuple):
 
     Args:
         notes: For each photograph, in order, what there is to say of it.
-        faults: For each, what is wrong with its file; empty where nothing is.
+        faults: For each, what is wrong with it; empty where nothing is.
         tensors: The answers of those that could be read, in order.
+        pictures: The files that were written.
     """
 
     notes: list[str]
     faults: list[str]
     tensors: dict[str, torch.Tensor]
+    pictures: list[Path]
 
 
 class Unfinished:
@@ -89,32 +91,39 @@ class Unfinished:
     def _path(self, number: int) -> Path:
         return self.folder / f'{number:08}.part'
 
-    def has(self, number: int) -> bool:
-        return self._path(number).is_file()
-
-    def part(self, number: int) -> Part:
-        """The part with this number.
-
-        Raises:
-            ValueError: It is damaged.
-        """
-        path = self._path(number)
+    def part(self, number: int) -> Part | None:
+        """The part with this number; None where it is not done, or its pictures are not there as they were written."""
         try:
-            with safe_open(path, 'pt') as file:
+            with safe_open(self._path(number), 'pt') as file:
                 said = json.loads(file.metadata()['part'])
-                return Part(said['notes'], said['faults'], {
-                    key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118  (it is no dictionary)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f'{path}: cannot be read ({error}); remove {self.folder} to begin anew') from None
+                if [stamp(Path(path)) for path, _ in said['pictures']] != [each for _, each in said['pictures']]:
+                    return None
+                return Part(said['notes'], [''] * len(said['notes']), {
+                    key: file.get_tensor(key) for key in file.keys()},  # noqa: SIM118  (it is no dictionary)
+                    [Path(path) for path, _ in said['pictures']])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # missing, or damaged: done again
+            return None
 
     def keep(self, number: int, part: Part) -> None:
-        said = json.dumps({'notes': part.notes, 'faults': part.faults})
+        """Keep a part, unless something was wrong with it: a disk that was full may have room the next time."""
+        if any(part.faults):
+            return
+        said = json.dumps({'notes': part.notes, 'pictures': [[str(path), stamp(path)] for path in part.pictures]})
         try:
             with written_whole(self._path(number)) as file:
                 file.write(save({key: value.contiguous() for key, value in part.tensors.items()}, {'part': said}))
         except OSError as error:
             raise ValueError(f'{self.folder}: cannot be written ({error.strerror}); make room, then run the same '
                              'command, which goes on here') from None
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes when a file is written again; empty where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
 
 
 def unfinished_file(output: Path, identity: Mapping[str, Any]) -> Unfinished:

@@ -77,6 +77,10 @@ def test_the_nearest_are_found_in_a_file_and_in_a_folder(
     found = [line.split('  ') for line in first.splitlines()]
     assert len(found) == 3
     assert str(like) not in [file for _, file in found]
+    (tmp_path / 'link.png').symlink_to(like)
+    assert run('embed', out, '--like', tmp_path / 'link.png', '--nearest', '3') == 0
+    assert capsys.readouterr().out == first
+    assert out.stat().st_mode & 0o777 == (photographs / 'a' / '0.png').stat().st_mode & 0o777
     assert [float(cosine) for cosine, _ in found] == sorted((float(cosine) for cosine, _ in found), reverse=True)
     assert run('embed', photographs / 'a', photographs / 'b', '--model', SHIPPED, '--like', like, '--nearest', '3') == 0
     assert capsys.readouterr().out == first
@@ -92,6 +96,7 @@ def test_the_nearest_are_found_in_a_file_and_in_a_folder(
     (['FEATURES', '--like', 'PHOTO', '--model', DEFAULT], 'has features of another network'),
     (['FEATURES', '--like', 'PHOTO', '--layer', '2'], 'has features of another network or layer'),
     (['FEATURES', '--like', 'none.png'], 'none.png: there is no such file'),
+    (['FEATURES', '--like', 'FOLDER'], ': give one photograph'),
     (['BAD', '--like', 'PHOTO'], 'bad.npz: holds no features')])
 def test_options_that_do_not_fit(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
                                  arguments: list[str], fault: str) -> None:

@@ -13,12 +13,13 @@ from PIL import Image
 
 from scae_zoo import create_segmenter
 from scae_zoo.experiments import sample_images
-from scae_zoo.images import CLASS_COLOURS, open_rgb, save_png
+from scae_zoo.images import CLASS_COLOURS, ImageError, open_rgb, save_png
 from scae_zoo.inference import photographs as reading
 from scae_zoo.pixels import normalize
 
 from ..support.networks import DEFAULT, SHIPPED
 from ..support.photographs import CLASSES, write_classifier, write_photographs, write_segmenter
+from ..support.pictures import save
 from ..support.training_commands import run
 
 
@@ -140,10 +141,13 @@ def test_masks_that_were_made_train_a_segmenter(photographs: Path, segmenter: Pa
     (['--model', 'SEGMENTER', '--json'], '--json: for classifiers'),
     (['--model', 'SEGMENTER'], '-o: give a folder for the masks'),
     (['--model', DEFAULT, '-o', '.'], '-o .: is a folder; give a file'),
+    (['--model', DEFAULT, '-o', 'photograph.png'], '-o photograph.png: would be written over by the table'),
+    (['--model', 'SEGMENTER', '-o', 'PHOTOGRAPHS/a'], 'lies there, so that a second start would take the masks'),
     (['--model', DEFAULT, '--device', 'gpu'], '--device gpu: cannot be used')])
 def test_options_that_do_not_fit(photographs: Path, segmenter: Path, capsys: pytest.CaptureFixture[str],
                                  arguments: list[str], fault: str) -> None:
-    arguments = [str(segmenter) if each == 'SEGMENTER' else each for each in arguments]
+    arguments = [each.replace('SEGMENTER', str(segmenter)).replace('PHOTOGRAPHS', str(photographs))
+                 for each in arguments]
     assert run('predict', photographs, *arguments) == 2
     errors = capsys.readouterr().err
     assert fault in errors
@@ -170,10 +174,14 @@ def test_masks_that_are_stopped_go_on_where_they_were(
     monkeypatch.setattr(masks, 'save_png', stopped)
     assert run(*command) == 130
     assert len(list((tmp_path / 'masks').glob('.*.unfinished/*.part'))) == 1
+    (tmp_path / 'masks' / 'a' / '2.png').unlink()  # of the part that is done: that is done again
     calls.clear()
     capsys.readouterr()
     assert run(*command) == 130  # at the fourth picture of what is left
     assert 'going on after 1 parts' in capsys.readouterr().err
+    calls.clear()
+    assert (tmp_path / 'masks' / 'a' / '2.png').is_file()
+    calls += [()] * 4  # no more stops
     assert run(*command) == 1
     assert 'broken.jpg' in capsys.readouterr().err  # said at the end, too
     files = [sorted(path.relative_to(folder) for path in folder.rglob('*')) for folder in (
@@ -181,3 +189,51 @@ def test_masks_that_are_stopped_go_on_where_they_were(
     assert files[0] == files[1]
     assert all((tmp_path / 'whole' / file).read_bytes() == (tmp_path / 'masks' / file).read_bytes()
                for file in files[0] if file.suffix)
+
+
+def test_a_full_disk_is_said_and_forgotten(
+        photographs: Path, segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """What could not be written is written when there is room, also by a command that goes on."""
+    from scae_zoo.inference import masks
+    monkeypatch.setattr(reading, 'PART', 2)
+    real, calls = masks.save_png, []
+
+    def full(*args: object, **kwargs: object) -> None:
+        calls.append(args)
+        if len(calls) <= 2:
+            raise ImageError('a.png: cannot be written (No space left on device)')
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        real(*args, **kwargs)
+
+    monkeypatch.setattr(masks, 'save_png', full)
+    command = ['predict', photographs / 'a', photographs / 'b', '--model', segmenter, '-o', tmp_path / 'masks']
+    assert run(*command) == 130
+    assert 'No space left' in capsys.readouterr().err
+    assert run(*command) == 0
+    assert len(list((tmp_path / 'masks').glob('*.png'))) == 6
+    assert 'No space left' not in capsys.readouterr().err
+
+
+def test_thin_images_are_not_made_huge(segmenter: Path, tmp_path: Path) -> None:
+    Image.new('RGB', (1, 3000)).save(tmp_path / 'thin.png')
+    assert run('predict', tmp_path / 'thin.png', '--model', segmenter, '--size', '100', '-o', tmp_path / 'out') == 0
+    with Image.open(tmp_path / 'out' / 'thin.png') as mask:
+        assert mask.size == (1, 3000)
+
+
+def test_names_that_are_no_text_or_have_ends_of_lines(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / 'photographs'
+    for name in ('a\rb.png', 'c,d.png', 'e"f.png', 'g\nh.png', 'caf\udce9.png'):
+        save(folder / name, 20, (32, 32))
+    assert run('predict', folder, '--model', DEFAULT, '-o', tmp_path / 'table.csv') == 0
+    text = (tmp_path / 'table.csv').read_text('utf-8', 'surrogateescape')
+    with (tmp_path / 'table.csv').open(encoding='utf-8', errors='surrogateescape', newline='') as file:
+        found = [row[0] for row in csv.reader(file)][1:]
+    assert sorted(found) == sorted(str(path) for path in folder.iterdir())
+    assert text.count('\r') == 1
+    assert run('predict', folder, '--model', DEFAULT, '--json') == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{')]
+    assert sorted(line['file'] for line in lines) == sorted(found)

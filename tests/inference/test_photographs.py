@@ -57,6 +57,7 @@ def test_pictures_that_were_made_are_no_photographs(folder: Path) -> None:
     save(folder / 'masks' / 'a9.png', 1)
     assert 'masks/a9.png' in names(folder)
     assert names(folder, output=folder / 'masks') == ['a9.png', 'a10.png', 'b.png', 'sub/c.jpg']
+    assert names(folder / '*', output=folder / 'masks') == ['a10.png', 'a9.png', 'b.png', 'c.jpg']
     with pytest.raises(ValueError, match='give another folder to -o'):
         names(folder, output=folder / 'sub' / '..')
 

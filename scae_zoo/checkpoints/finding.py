@@ -1,16 +1,21 @@
 """Where checkpoints are found.
 
 A checkpoint is a folder named ``<architecture>.<tag>``. ``weights/manifest.json`` lists the zoo's own. They are looked
-for in ``$SCAE_ZOO_CHECKPOINTS`` (a folder of such folders), in the package, and on the Hub, in this order. Where no tag
-is given, the zoo's go first: the one marked ``default`` in the manifest, then classifiers, auto-encoders, segmenters;
-where a kind is asked for, only those of that kind. timm knows the user's own tags too where
+for in ``$SCAE_ZOO_CHECKPOINTS`` (a folder of such folders), in the package, in data packages, and on the Hub, in this
+order. Where no tag is given, the zoo's go first: the one marked ``default`` in the manifest, then classifiers,
+auto-encoders, segmenters; where a kind is asked for, only those of that kind. timm knows the user's own tags too where
 ``$SCAE_ZOO_CHECKPOINTS`` is set before this package is imported.
+
+A data package holds a checkpoint that is too large for this one, and no code. Its entry point in the group
+``scae_zoo.weights`` has the checkpoint's name, and for a value the package in which the checkpoint's folder lies. It is
+not trusted: the manifest of this package has the sha256 of its files.
 """
 
 import dataclasses
 import json
 import os
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,7 @@ from ..errors import CheckpointError
 from .folder import ENCODER, ENVIRONMENT, RUN, Checkpoint, lists_files, open_folder
 
 WEIGHTS = Path(__file__).parents[1] / 'weights'
+DATA_PACKAGES = 'scae_zoo.weights'  # the group of their entry points
 HUB_ORG = 'scae-zoo'
 HUB_REVISION = 'main'
 
@@ -37,10 +43,27 @@ def split_name(name: str) -> tuple[str, str]:
     return architecture, tag
 
 
+@cache  # all that is installed has to be looked through
+def data_packages() -> dict[str, Path]:
+    """The folders of the checkpoints in data packages, of which nothing is imported."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: Path(str(entry.dist.locate_file(entry.value))) / entry.name
+            for entry in entry_points(group=DATA_PACKAGES) if entry.dist}
+
+
+def _installed(name: str) -> Path | None:
+    """The folder of a checkpoint of the zoo, in the package or in a data package."""
+    if (WEIGHTS / name).is_dir():
+        return WEIGHTS / name
+    return data_packages().get(name) if name in _manifest() else None
+
+
 def source_of(name: str) -> dict[str, str]:
-    """Where timm finds a checkpoint of the zoo: nothing, where it is neither here nor on the Hub."""
-    if (WEIGHTS / name / ENCODER).is_file():
-        return {'file': str(WEIGHTS / name / ENCODER)}
+    """Where timm finds a checkpoint of the zoo: nothing, where it is neither installed nor on the Hub."""
+    folder = _installed(name)
+    if folder and (folder / ENCODER).is_file():
+        return {'file': str(folder / ENCODER)}
     if _manifest().get(name, {}).get('hub'):
         return {'hf_hub_id': f'{HUB_ORG}/{name}'}
     return {}
@@ -70,7 +93,8 @@ def open_own(name: str) -> Checkpoint | None:
 
 
 def open_local(name: str) -> Checkpoint | None:
-    """The checkpoint of that name in ``$SCAE_ZOO_CHECKPOINTS`` or in the package; None where it is in neither.
+    """The checkpoint of that name in ``$SCAE_ZOO_CHECKPOINTS``, in the package or in a data package; None where it is
+    in none of them.
 
     Raises:
         CheckpointError: Its manifest is damaged, or of another checkpoint.
@@ -78,16 +102,16 @@ def open_local(name: str) -> Checkpoint | None:
     own = open_own(name)
     if own is not None:
         return own
-    known = name in _manifest() and (WEIGHTS / name).is_dir() and 'hf_hub_id' not in source_of(name)
+    known = name in _manifest() and _installed(name) and 'hf_hub_id' not in source_of(name)
     return listed(name) if known else None
 
 
 def listed(name: str, folder: Path | None = None) -> Checkpoint:
-    """One of the zoo's own, as its manifest lists it, in the package or in another folder."""
+    """One of the zoo's own, as its manifest lists it, where it is installed or in another folder."""
     entry = _manifest()[name]
     if not lists_files(entry.get('files')):
         raise CheckpointError(f'{WEIGHTS / "manifest.json"}: does not list the files of {name}; install scae_zoo again')
-    return Checkpoint(name, folder or WEIGHTS / name, entry['files'], entry.get('recipe', ''))
+    return Checkpoint(name, folder or _installed(name) or WEIGHTS / name, entry['files'], entry.get('recipe', ''))
 
 
 def kind_of(name: str) -> str:
@@ -240,10 +264,11 @@ def there_are(architecture: str, kind: str | None = None) -> str:
 
 
 def left_out(architecture: str) -> str:
-    """Which checkpoints the installed package leaves out for their size, for a message; nothing where all are there."""
+    """Which checkpoints are not in the installed package for their size, nor in data packages, for a message; nothing
+    where all are there."""
     missing = [name for name in _manifest() if split_name(name)[0] == architecture and not source_of(name)]
-    return (f' in the installed package ({", ".join(missing)}: in a checkout alone, for their size; '
-            f'${ENVIRONMENT} may name its scae_zoo/weights)') * bool(missing)
+    return (f' in the installed package ({", ".join(missing)}: apart, for their size; '
+            f"pip install 'scae-zoo[{architecture.removeprefix('scae_')}]' brings them)") * bool(missing)
 
 
 def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str | None, way_out: str) -> Checkpoint:

@@ -87,7 +87,9 @@ def test_demo_without_the_network_that_an_installed_package_leaves_out(
     assert FILLER not in capsys.readouterr().out
     for args, status in ((['list'], 0), (['info', 'scae_vgg16'], 0), (['info', FILLER], 2)):
         assert run(*args) == status
-        assert f' in the installed package (scae_vgg16.dae_ft_voc2012sub, {FILLER}, ' in ''.join(capsys.readouterr())
+        printed = ''.join(capsys.readouterr())
+        assert f' in the installed package (scae_vgg16.dae_ft_voc2012sub, {FILLER}, ' in printed
+        assert "pip install 'scae-zoo[vgg16]'" in printed
     with pytest.raises(CheckpointError, match=f'scae_vgg16: no autoencoder of it in the installed package .*{FILLER}'):
         create_autoencoder('scae_vgg16', pretrained=True)
 

@@ -1,9 +1,9 @@
-# `make demo` and `make test` set up .venv by themselves; PYTHON chooses the interpreter (3.10 or newer).
+# `make demo`, `make test` and `make wheels` set up .venv by themselves; PYTHON chooses the interpreter (3.10 or newer).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint
+.PHONY: demo test lint wheels
 
 demo: $(VENV)/installed
 	$(BIN)/scae demo
@@ -16,6 +16,11 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+# all that a release publishes: scae_zoo, and the weights that its wheel leaves out
+wheels: $(VENV)/installed
+	rm -rf dist
+	$(BIN)/python release/wheels.py dist
 
 # the stamp is made last, so that an install that broke off is done again
 $(VENV)/installed: pyproject.toml constraints.txt

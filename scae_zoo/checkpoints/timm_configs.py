@@ -11,7 +11,7 @@ from timm.models._builder import resolve_pretrained_cfg
 
 from ..errors import CheckpointError
 from .downloads import download, download_checkpoint
-from .finding import TAKEN_BY, by_priority, find, listed, open_own, source_of, split_name
+from .finding import TAKEN_BY, by_priority, find, left_out, listed, open_own, source_of, split_name, there_are
 from .folder import ENCODER, Checkpoint, open_folder
 
 OF_IMAGES_AND_CLASSES = (  # in timm's configuration
@@ -54,7 +54,13 @@ def verified_overlay(
     overlay = dict(overlay or {})
     if isinstance(pretrained_cfg, dict) and pretrained_cfg.get('source') == 'local-dir':
         open_folder(pretrained_cfg['file']).verify(architecture)
-    cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
+    try:
+        cfg = resolve_pretrained_cfg(architecture, pretrained_cfg, overlay)
+    except RuntimeError:  # timm was not told of the tag
+        if missing := left_out(architecture):
+            raise CheckpointError(
+                f'{architecture}.{pretrained_cfg}: no such checkpoint{missing}; {there_are(architecture)}') from None
+        raise
     if cfg.state_dict:
         return overlay, {}
     if cfg.url:

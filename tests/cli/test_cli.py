@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 
 from scae_zoo import CheckpointError, create_autoencoder
@@ -92,6 +93,8 @@ def test_demo_without_the_network_that_an_installed_package_leaves_out(
         assert "pip install 'scae-zoo[vgg16]'" in printed
     with pytest.raises(CheckpointError, match=f'scae_vgg16: no autoencoder of it in the installed package .*{FILLER}'):
         create_autoencoder('scae_vgg16', pretrained=True)
+    with pytest.raises(CheckpointError, match='scae_vgg16.unknown: no such checkpoint in the installed package'):
+        timm.create_model('scae_vgg16.unknown', pretrained=True)  # timm: Invalid pretrained tag
 
 
 def test_reconstruct_overwrites_no_input(tmp_path: Path) -> None:

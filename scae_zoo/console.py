@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-STOPPED = 'stopped; a run goes on with the same command'  # by Ctrl-C
+STOPPED = 'stopped; the same command goes on from here'  # by Ctrl-C
 
 
 class _Stream:

@@ -284,4 +284,4 @@ def test_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     with pytest.raises(SystemExit) as caught, experiment('A recipe.', 'torch/cifar10'):
         raise KeyboardInterrupt
     assert caught.value.code == 130
-    assert capsys.readouterr().err == 'mine: stopped; a run goes on with the same command\n'
+    assert capsys.readouterr().err == 'mine: stopped; the same command goes on from here\n'

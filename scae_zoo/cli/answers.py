@@ -170,6 +170,7 @@ def _print_nearest(network: Network[ScaeEncoder], features: Features, args: argp
         raise ValueError(f'--like {args.like}: cannot be read')
     others = nearest(features, result.tensors['features'][0], args.nearest + 1)
     others = [each for each in others if os.path.realpath(each[0]) != os.path.realpath(args.like)][:args.nearest]
+    print(f'most like {args.like}, from -1 to 1:', file=sys.stderr)
     for file, cosine in others:
         print(f'{cosine:.4f}  {file}')
 

@@ -160,6 +160,7 @@ def demo_command(args: argparse.Namespace) -> int:
     if FILLING_MODEL in finding.names():  # the installed package leaves it out for its size
         _demonstrate(FILLING_MODEL, FILLING_BLOCKS, 'a quarter masked in blocks of 16 pixels',
                      args.out / 'demo_filled.png')
+    print('next: scae list; scae reconstruct PHOTOS; or train on your own: scae pretrain PHOTOS -o runs/photos')
     return 0
 
 

@@ -71,7 +71,8 @@ def _report(checkpoint: Checkpoint, options: RunOptions, hint: str) -> int:
         for line in metric_lines(checkpoint.metrics):
             print(line)
         if not any(isinstance(value, dict) for value in checkpoint.metrics.values()):
-            print('not measured, and no examples drawn: there are no images beside those of training; give --test')
+            print('not measured, and no examples drawn: there are no images beside those of training; give --test'
+                  f'{", or hold some back with --validation" * (checkpoint.kind == "classifier")}')
         pictures = [str(options.out / name) for name in (CURVE, EXAMPLES) if (options.out / name).is_file()]
         if pictures:
             print(f'pictures    {", ".join(pictures)}')

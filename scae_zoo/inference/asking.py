@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +18,8 @@ from ..version import __version__
 from .network import Network
 from .photographs import Found, Photograph, parts_of, read_ahead
 from .unfinished import Part, Unfinished, stamp
+
+SECONDS = 20  # between lines that say how far it is, where there is no terminal
 
 T = TypeVar('T')
 
@@ -72,7 +75,7 @@ def ask(
     """
     answered: list[Photograph] = []
     rows: dict[str, list[torch.Tensor]] = {}
-    failed = 0
+    failed, said = 0, time.monotonic()
     with tqdm(total=len(found.photographs), unit=' images', disable=None, mininterval=0.5) as progress:
         for photographs, part in _parts(found, read, answer, unfinished, pixels):
             for note in filter(None, part.notes):
@@ -85,6 +88,9 @@ def ask(
             for key, tensor in part.tensors.items():
                 rows.setdefault(key, []).append(tensor)
             progress.update(len(photographs))
+            if progress.disable and time.monotonic() - said > SECONDS:  # as it is where nobody sees a bar
+                said = time.monotonic()
+                print(f'{len(answered) + failed:,} of {len(found.photographs):,} images', file=sys.stderr, flush=True)
     return Result(answered, {key: torch.cat(each) for key, each in rows.items()}, failed)
 
 

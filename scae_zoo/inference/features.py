@@ -112,8 +112,11 @@ def load_features(path: Path) -> Features:
 
 
 def nearest(features: Features, query: torch.Tensor, number: int) -> Sequence[tuple[str, float]]:
-    """The files whose features point most as those of a query do, C values, with the cosine of the angle between, most
-    alike first."""
-    likeness = F.normalize(features.values.float(), dim=1) @ F.normalize(query, dim=0)
+    """The files whose features differ from the mean of all as those of a query do, C values, each by its standard
+    deviation, with the cosine of the angle between, most alike first. Features that are all positive would else point
+    nearly one way."""
+    deviation, mean = torch.std_mean(features.values, dim=0, correction=0)
+    deviation = deviation.clamp_min(1e-6)
+    likeness = F.normalize((features.values - mean) / deviation, dim=1) @ F.normalize((query - mean) / deviation, dim=0)
     top = likeness.topk(min(number, len(likeness)))
     return [(features.files[i], value) for value, i in zip(top.values.tolist(), top.indices.tolist(), strict=True)]

@@ -100,7 +100,7 @@ def _write(
     except ImageError as error:
         return '', str(error)
     shares = np.bincount(indices.ravel(), minlength=len(names)) / indices.size
-    most = [f'{names[i]} {shares[i]:.0%}' for i in shares.argsort()[::-1][:3] if shares[i] >= SPECK]
+    most = [f'{names[i]} {shares[i]:.1%}' for i in shares.argsort()[::-1][:3] if shares[i] >= SPECK]
     return f'{photograph.path}: {", ".join(most)} -> {path}', ''
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from ..data.image_files import LeftOut, described, image_files
 from ..images import ImageError, faults_named, opened
 
-PART = 64  # photographs that are decoded, answered and kept together, at most
+PART = 32  # photographs that are decoded, answered and kept together, at most
 PART_PIXELS = 2 ** 21  # and of how many pixels, but for a single larger one
 DECODED_PIXELS = 2 ** 25  # that are decoded at a time, each of some ten bytes, but for a single larger photograph
 

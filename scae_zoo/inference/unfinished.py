@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..places import written_whole
+from ..training.run_folder import stopped_by_signals
 
 IDENTITY = 'identity.json'
 
@@ -66,7 +67,8 @@ class Unfinished:
                              ) from None
         try:
             self._begin()
-            yield self
+            with stopped_by_signals():
+                yield self
             shutil.rmtree(self.folder, ignore_errors=True)
         finally:
             lock.release()
@@ -79,7 +81,7 @@ class Unfinished:
             same = False
         done = list(self.folder.glob('*.part'))
         if same and done:
-            print(f'going on after {len(done):,} parts that an earlier start has done', file=sys.stderr)
+            print('going on where an earlier start was stopped', file=sys.stderr)
         if not same:
             if done:
                 print(f'{self.folder}: is of other photographs or options; begun anew', file=sys.stderr)

@@ -43,7 +43,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[None]:
+def stopped_by_signals() -> Iterator[None]:
     """Take the end of a batch job (SIGTERM) and of a terminal (SIGHUP) as Ctrl-C, where nobody has decided otherwise,
     as ``nohup`` does; processes of ``torchrun`` end at once, as it expects."""
     taken = []
@@ -154,7 +154,7 @@ class RunFolder:
         status = {'state': 'training', 'process': os.getpid(), 'host': node(), 'since': _now()}
         _write_json(path, status)
         try:
-            with _stopped_by_signals():
+            with stopped_by_signals():
                 yield
         except BaseException as error:
             status |= {'state': 'stopped', 'until': _now()} if isinstance(error, KeyboardInterrupt) else {

@@ -15,7 +15,7 @@ from scae_zoo.cli import main
 from scae_zoo.factory import create_encoder, find_checkpoint
 from scae_zoo.images import open_rgb
 from scae_zoo.inference import photographs as reading
-from scae_zoo.inference.features import load_features
+from scae_zoo.inference.features import Features, load_features, nearest
 from scae_zoo.pixels import normalize
 
 from ..support.networks import DEFAULT, SHIPPED
@@ -112,6 +112,16 @@ def test_options_that_do_not_fit(photographs: Path, tmp_path: Path, capsys: pyte
     assert errors.count('scae: error') == 1
 
 
+def test_likeness_tells_photographs_apart_whose_features_hardly_differ(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pooled activations are all positive, and so point nearly one way: what they have in common is taken away."""
+    values = torch.tensor([[100., 100., 101.], [100., 101., 100.], [101., 100., 100.], [100., 100., 100.9]])
+    found = nearest(Features(['a', 'b', 'c', 'd'], values, {}), values[0], 4)
+    assert [name for name, _ in found[:2]] == ['a', 'd']
+    assert found[1][1] > 0.9
+    assert max(likeness for _, likeness in found[2:]) < 0
+
+
 def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(
         photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / 'many'
@@ -131,7 +141,7 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_bytes(
     assert not (tmp_path / 'f.safetensors').exists()
     again = Process(tmp_path / 'logs' / 'again', main, command('f.safetensors')).wait()
     assert again.returncode == 0
-    assert 'going on after' in again.stderr
+    assert 'going on where an earlier start was stopped' in again.stderr
     assert (tmp_path / 'f.safetensors').read_bytes() == (tmp_path / 'whole.safetensors').read_bytes()
     assert not kept.exists()
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from PIL import Image
 from scae_zoo import create_segmenter
 from scae_zoo.experiments import sample_images
 from scae_zoo.images import CLASS_COLOURS, ImageError, open_rgb, save_png
+from scae_zoo.inference import masks
 from scae_zoo.inference import photographs as reading
+from scae_zoo.inference.network import Network
 from scae_zoo.pixels import normalize
 
 from ..support.networks import DEFAULT, SHIPPED
@@ -117,6 +120,15 @@ def test_masks_hold_the_classes_of_the_pixels(
             assert overlay.height > pixels.shape[0]
 
 
+def test_masks_never_lie_among_the_photographs(
+        photographs: Path, segmenter: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second start would take them for photographs."""
+    assert run('predict', photographs / 'a' / '0.png', '--model', segmenter, '-o', photographs / 'a') == 2
+    assert '0.png lies there, so that a second start would take the masks for photographs' in capsys.readouterr().err
+    assert run('predict', photographs / 'a', '--model', segmenter, '-o', photographs / 'a') == 2
+    assert 'give another folder to -o' in capsys.readouterr().err
+
+
 def test_masks_of_scaled_photographs_have_the_photographs_size(
         photographs: Path, segmenter: Path, tmp_path: Path) -> None:
     image = photographs / 'a' / '0.png'
@@ -142,12 +154,10 @@ def test_masks_that_were_made_train_a_segmenter(photographs: Path, segmenter: Pa
     (['--model', 'SEGMENTER'], '-o: give a folder for the masks'),
     (['--model', DEFAULT, '-o', '.'], '-o .: is a folder; give a file'),
     (['--model', DEFAULT, '-o', 'photograph.png'], '-o photograph.png: would be written over by the table'),
-    (['--model', 'SEGMENTER', '-o', 'PHOTOGRAPHS/a'], 'lies there, so that a second start would take the masks'),
     (['--model', DEFAULT, '--device', 'gpu'], '--device gpu: cannot be used')])
 def test_options_that_do_not_fit(photographs: Path, segmenter: Path, capsys: pytest.CaptureFixture[str],
                                  arguments: list[str], fault: str) -> None:
-    arguments = [each.replace('SEGMENTER', str(segmenter)).replace('PHOTOGRAPHS', str(photographs))
-                 for each in arguments]
+    arguments = [each.replace('SEGMENTER', str(segmenter)) for each in arguments]
     assert run('predict', photographs, *arguments) == 2
     errors = capsys.readouterr().err
     assert fault in errors
@@ -162,7 +172,6 @@ def test_masks_that_are_stopped_go_on_where_they_were(
     (tmp_path / 'whole').mkdir()
     assert run('predict', photographs, '--model', segmenter, '-o', tmp_path / 'whole') == 1
     command = ['predict', photographs, '--model', segmenter, '-o', tmp_path / 'masks']
-    from scae_zoo.inference import masks
     real, calls = masks.save_png, []
 
     def stopped(*args: object, **kwargs: object) -> None:
@@ -178,7 +187,7 @@ def test_masks_that_are_stopped_go_on_where_they_were(
     calls.clear()
     capsys.readouterr()
     assert run(*command) == 130  # at the fourth picture of what is left
-    assert 'going on after 1 parts' in capsys.readouterr().err
+    assert 'going on where an earlier start was stopped' in capsys.readouterr().err
     calls.clear()
     assert (tmp_path / 'masks' / 'a' / '2.png').is_file()
     calls += [()] * 4  # no more stops
@@ -195,7 +204,6 @@ def test_a_full_disk_is_said_and_forgotten(
         photographs: Path, segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     """What could not be written is written when there is room, also by a command that goes on."""
-    from scae_zoo.inference import masks
     monkeypatch.setattr(reading, 'PART', 2)
     real, calls = masks.save_png, []
 
@@ -216,11 +224,21 @@ def test_a_full_disk_is_said_and_forgotten(
     assert 'No space left' not in capsys.readouterr().err
 
 
-def test_thin_images_are_not_made_huge(segmenter: Path, tmp_path: Path) -> None:
-    Image.new('RGB', (1, 3000)).save(tmp_path / 'thin.png')
+def test_thin_images_are_not_made_huge(segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, 'LARGEST', 2 ** 12)
+    seen: list[torch.Size] = []
+    real = Network.of_images
+
+    def of_images(network: Network, after: Any, images: list[torch.Tensor]) -> list[torch.Tensor]:
+        seen.extend(image.shape for image in images)
+        return real(network, after, images)
+
+    monkeypatch.setattr(Network, 'of_images', of_images)
+    Image.new('RGB', (1, 300)).save(tmp_path / 'thin.png')
     assert run('predict', tmp_path / 'thin.png', '--model', segmenter, '--size', '100', '-o', tmp_path / 'out') == 0
+    assert seen == [(3, 1109, 4)]
     with Image.open(tmp_path / 'out' / 'thin.png') as mask:
-        assert mask.size == (1, 3000)
+        assert mask.size == (1, 300)
 
 
 def test_names_that_are_no_text_or_have_ends_of_lines(
@@ -229,11 +247,10 @@ def test_names_that_are_no_text_or_have_ends_of_lines(
     for name in ('a\rb.png', 'c,d.png', 'e"f.png', 'g\nh.png', 'caf\udce9.png'):
         save(folder / name, 20, (32, 32))
     assert run('predict', folder, '--model', DEFAULT, '-o', tmp_path / 'table.csv') == 0
-    text = (tmp_path / 'table.csv').read_text('utf-8', 'surrogateescape')
     with (tmp_path / 'table.csv').open(encoding='utf-8', errors='surrogateescape', newline='') as file:
         found = [row[0] for row in csv.reader(file)][1:]
     assert sorted(found) == sorted(str(path) for path in folder.iterdir())
-    assert text.count('\r') == 1
+    assert (tmp_path / 'table.csv').read_bytes().count(b'\r') == 1
     assert run('predict', folder, '--model', DEFAULT, '--json') == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{')]
     assert sorted(line['file'] for line in lines) == sorted(found)

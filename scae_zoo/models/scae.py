@@ -8,6 +8,8 @@ This file holds what timm sees: the encoder and its classifier. Its convolutions
 """
 
 from collections.abc import Callable
+from itertools import accumulate
+from operator import mul
 from typing import Any, TypeVar
 
 import torch
@@ -61,13 +63,16 @@ class ScaeBlock(nn.Module):
             spec: ConvSpec,
             norm_act_layer: Callable[..., nn.Module],
             drop_rate: float = 0.,
+            dilation: int = 1,
             device=None,
             dtype=None,
     ) -> None:
         dd = {'device': device, 'dtype': dtype}
         super().__init__()
         channels, kernel_size, stride = spec
-        self.conv = nn.Conv2d(in_chs, channels, kernel_size, stride, padding=kernel_size // 2, bias=False, **dd)
+        self.conv = nn.Conv2d(
+            in_chs, channels, kernel_size, stride, padding=dilation * (kernel_size // 2), dilation=dilation, bias=False,
+            **dd)
         self.bn = norm_act_layer(channels, inplace=True, **dd)
         self.drop = nn.Dropout(drop_rate) if drop_rate > 0. else nn.Identity()
         # a decoder adds this block's raw conv output: then the norm must stay apart from the conv
@@ -102,6 +107,11 @@ class ScaeEncoder(nn.Module):
         drop_rate: Dropout before the classifier.
         in_drop_rate: Dropout on the input image (All-CNN: 0.2).
         down_drop_rate: Dropout after each down-sampling convolution (All-CNN: 0.5).
+        output_stride: Side of the image to that of the features. Less than the network's own keeps the places that its
+            later strides would skip, and dilates the convolutions behind them: each sees what it has learned to see.
+
+    Raises:
+        ValueError: The network cannot have this ``output_stride``.
     """
 
     pretrained_cfg: dict[str, Any]  # set by timm
@@ -119,11 +129,16 @@ class ScaeEncoder(nn.Module):
             drop_rate: float = 0.,
             in_drop_rate: float = 0.,
             down_drop_rate: float = 0.,
+            output_stride: int | None = None,
             device=None,
             dtype=None,
     ) -> None:
         dd = {'device': device, 'dtype': dtype}
         super().__init__()
+        reductions = sorted({1, *accumulate((spec.stride for spec in convs), mul)})
+        if output_stride not in (None, *reductions):
+            raise ValueError(f'output_stride must be {" or ".join(map(str, reductions))} for this network, not '
+                             f'{output_stride}')
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.drop_rate = drop_rate
@@ -134,12 +149,18 @@ class ScaeEncoder(nn.Module):
         self.feature_info = []
         self.feature_ends = []  # index of each tap's block: the last one of its resolution
         blocks = []
-        prev_chs, reduction = in_chans, 1
+        prev_chs, reduction, dilation = in_chans, 1, 1
         for i, spec in enumerate(convs):
             if spec.stride > 1 and i > 0:
                 self._add_tap(i - 1, prev_chs, reduction)
-            reduction *= spec.stride
-            blocks += [ScaeBlock(prev_chs, spec, norm_act_layer, down_drop_rate if spec.stride > 1 else 0., **dd)]
+            is_dense = reduction == output_stride  # a stride becomes a dilation of the convolutions behind this one
+            blocks += [ScaeBlock(
+                prev_chs, spec._replace(stride=1) if is_dense else spec, norm_act_layer,
+                down_drop_rate if spec.stride > 1 else 0., dilation, **dd)]
+            if is_dense:
+                dilation *= spec.stride
+            else:
+                reduction *= spec.stride
             prev_chs = spec.channels
         self._add_tap(len(convs) - 1, prev_chs, reduction)
         self.blocks = nn.Sequential(*blocks)

@@ -12,9 +12,9 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.transforms import Resize
 
-import scae_zoo  # noqa: F401  (registers the models)
+from scae_zoo import create_autoencoder, create_segmenter
 
-from ..support.networks import ARCHITECTURES, randomize
+from ..support.networks import ARCHITECTURES, DEFAULT, assert_same, randomize
 
 # widths, and the stride of each down-sampling conv by its number; facts of the paper, or of the network it names
 LAYERS: dict[str, tuple[list[int], set[int]]] = {
@@ -128,6 +128,37 @@ def test_feature_levels(name: str) -> None:
     two = timm.create_model(name, features_only=True, out_indices=(0, 2)).eval()
     assert two.feature_info.channels() == [channels[0], channels[2]]
     assert [f.shape for f in two(x)] == [levels[0].shape, levels[2].shape]
+
+
+@each_architecture
+@pytest.mark.parametrize('output_stride', [1, 2, 4, 8, 16, 32])
+def test_output_stride_keeps_what_the_strides_skip(name: str, output_stride: int) -> None:
+    """Dilated, the same weights give the same features, and those of the places between."""
+    reductions = TAPS[name][1]
+    if output_stride > reductions[-1]:
+        with pytest.raises(ValueError, match=rf'^output_stride must be 1 or .* {reductions[-1]} for .*, not \d+$'):
+            timm.create_model(name, output_stride=output_stride)
+        return
+    plain = randomize(timm.create_model(name, features_only=True))
+    dense = timm.create_model(name, features_only=True, output_stride=output_stride).eval()
+    dense.load_state_dict(plain.state_dict())
+    assert dense.feature_info.reduction() == [min(reduction, output_stride) for reduction in reductions]
+    x = torch.randn(1, 3, 21, 18)
+    with torch.no_grad():
+        for level, expected, reduction in zip(dense(x), plain(x), reductions, strict=True):
+            kept = min(reduction, output_stride)
+            assert level.shape[-2:] == (-(-21 // kept), -(-18 // kept))
+            step = reduction // kept
+            assert_same(level[..., ::step, ::step], expected)
+
+
+def test_pretrained_weights_take_any_output_stride() -> None:
+    plain, dense = (timm.create_model(DEFAULT, pretrained=True, output_stride=stride) for stride in (None, 2))
+    assert all(torch.equal(value, dense.state_dict()[key]) for key, value in plain.state_dict().items())
+    with pytest.raises(TypeError, match='output_stride: no such argument'):
+        create_autoencoder(DEFAULT, output_stride=2)
+    with pytest.raises(TypeError, match='output_stride: no such argument'):
+        create_segmenter(DEFAULT, 5, 'random', output_stride=2)
 
 
 @each_architecture

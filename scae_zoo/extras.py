@@ -1,4 +1,4 @@
-"""The packages of the ``[train]`` extra, which using the pretrained networks does without."""
+"""The packages of the extras, which using the pretrained networks does without."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +11,15 @@ def training_extra() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise ValueError(f"this needs {error.name}: pip install 'scae-zoo[train]'") from None
+        raise _missing(error.name, 'train') from None
 
 
-def require_installed(*packages: str) -> None:
-    """Refuse, before the training, what could not be measured after it."""
-    with training_extra():
-        for package in packages:
-            if find_spec(package) is None:
-                raise ModuleNotFoundError(name=package)
+def require_installed(*packages: str, extra: str = 'train') -> None:
+    """Refuse, before the training or other long work, what could not be measured after it."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise _missing(package, extra)
+
+
+def _missing(package: str | None, extra: str) -> ValueError:
+    return ValueError(f"this needs {package}: pip install 'scae-zoo[{extra}]'")

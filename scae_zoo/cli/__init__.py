@@ -32,6 +32,10 @@ COMMANDS = {  # the module of each, what it does, and an example
         'Write the features that a network has of photographs, or find the photographs nearest to one.\n\n'
         'Given a file that it wrote in place of photographs, it searches that.'),
         'scae embed photos/ --model scae_springenberg9 -o features.safetensors --like photo.jpg'),
+    'export': ('exporting', (
+        'Write a network as a file that runs without this package: ONNX, or a .pt2 of torch.export.\n\n'
+        'It takes any number of images of any size from 17 x 17 up, and is compared with PyTorch before it is kept.'),
+        'scae export scae_springenberg9 --normalize -o model.onnx'),
     'features': ('features', (
         "Draw an encoder's feature maps of images (Figure 4 of the paper).\n\n"
         'A row an image: it, and the maps of one layer that are strongest over all images.'),

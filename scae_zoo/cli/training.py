@@ -1,12 +1,16 @@
 """``scae pretrain``, ``finetune`` and ``segment``: training on the user's own images."""
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any
 
-from ..checkpoints.folder import Checkpoint
+from ..checkpoints.bare import means_a_file, open_bare
+from ..checkpoints.folder import Checkpoint, shapes
+from ..console import is_main_process
 from ..data.cache import Source, load
 from ..data.found import say_found
-from ..data.image_set import ImageSet
+from ..data.image_set import ImageSet, few_names
 from ..data.sources import dataset_name, find_source, load_images, pairs_of, with_mask_values
 from ..factory import create_encoder, find_start
 from ..methods.finetuning import FineTuning, finetune
@@ -45,10 +49,29 @@ def _configuration(architecture: str, source: Checkpoint | None) -> dict[str, An
     return create_encoder(architecture, None, device='meta').pretrained_cfg
 
 
-def _start(args: argparse.Namespace, kind: str | None, tag: str) -> tuple[Checkpoint | None, str]:
-    """What a run starts from, and its checkpoint's name."""
+def _bare_encoder(args: argparse.Namespace) -> Checkpoint | None:
+    """The encoder in a file that another trainer wrote, where --from names a file."""
+    if not args.source or not means_a_file(args.source):
+        return None
+    if args.model is None:
+        raise ValueError(f'--from {args.source}: give --model with the architecture whose encoder the file holds')
+    encoder = create_encoder(args.model, None, num_classes=0, device='meta')
+    source, others = open_bare(Path(args.source), shapes(encoder.state_dict()), encoder.pretrained_cfg)
+    if others and is_main_process():
+        print(f'{args.source}: left out, as it is not of the encoder: {few_names(others)}', file=sys.stderr)
+    return source
+
+
+def _start(
+        args: argparse.Namespace,
+        kind: str | None,
+        tag: str,
+        source: Checkpoint | None = None,
+) -> tuple[Checkpoint | None, str]:
+    """What a run starts from, if it is not known yet, and its checkpoint's name."""
     alone = '--init random with --model' if hasattr(args, 'init') else '--model alone'
-    source = find_start(args.source, kind, '--from', f'{alone} starts from random weights') if args.source else None
+    if source is None and args.source:
+        source = find_start(args.source, kind, '--from', f'{alone} starts from random weights')
     if source is None and not args.model:
         raise ValueError('give --from with what to start from, or --model to start from random weights')
     if source is not None and args.model not in (None, source.architecture):
@@ -101,7 +124,7 @@ def pretrain_command(args: argparse.Namespace) -> int:
 
 def finetune_command(args: argparse.Namespace) -> int:
     settings = from_options(FineTuning, args)
-    source, name = _start(args, None, f'{"dae_" * bool(args.source)}ft_{dataset_name(args.data)}')
+    source, name = _start(args, None, f'{"dae_" * bool(args.source)}ft_{dataset_name(args.data)}', _bare_encoder(args))
     cfg = _configuration(args.model, source)
     size, crop = args.size or default_size(cfg, settings.crop), default_crop(cfg, settings.crop)
     with run_options(args, name) as options:
@@ -153,7 +176,7 @@ def add_commands(command: Command) -> None:
     sub = command('finetune', finetune_command)
     sub.add_argument('data', metavar='DATA', type=expand, help=DATA_HELP)
     needed = add_needed(sub, 'DATA')
-    _add_source_options(needed)
+    _add_source_options(needed, "; or a safetensors file of another trainer's with the state-dict of our encoder")
     needed.add_argument('--labels-per-class', metavar='N', type=whole_number(1),
                         help='use only N images of each class, drawn by --seed (default: all)')
     _, measuring = _add_options(sub, needed, FineTuning())
@@ -169,12 +192,13 @@ def add_commands(command: Command) -> None:
     add_mask_values(images, 'they are 0, 1, 2, ... already')
 
 
-def _add_source_options(needed: Options) -> None:
+def _add_source_options(needed: Options, more: str = '') -> None:
     needed.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand,
                         help='what to start from: the folder of a run or a checkpoint, a name of `scae list`, or '
-                             'hf-hub:USER/REPOSITORY; an architecture alone means its auto-encoder')
+                             f'hf-hub:USER/REPOSITORY; an architecture alone means its auto-encoder{more}')
     needed.add_argument('--model', choices=sorted(ARCHITECTURES),
-                        help='architecture to start with random weights, where --from is not given')
+                        help='architecture: to start with random weights, where --from is not given'
+                             f'{", or that of the file that it names" * bool(more)}')
 
 
 def _add_options(parser: argparse.ArgumentParser, needed: Options, settings: Settings) -> tuple[Options, Options]:

@@ -123,8 +123,8 @@ def finetune(
         task = classification_task(encoder, train.multi_label, world.device, settings.label_smoothing)
         if not is_finished(options, name):
             trained = fit(task, batches, settings, run, world, on_epoch=on_epoch,
-                          compile_model=options.compile_model, save_seconds=options.save_seconds,
-                          layer_decay=settings.layer_decay)
+                          on_pass=options.on_pass, compile_model=options.compile_model,
+                          save_seconds=options.save_seconds, layer_decay=settings.layer_decay)
             if not settings.freeze:
                 calibrate_batch_norm(trained, batches.prepared(Plain(cfg['mean'], cfg['std'])), settings.epochs)
             if world.is_main:

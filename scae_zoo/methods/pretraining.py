@@ -117,7 +117,8 @@ def pretrain(
 
         if not is_finished(options, name):
             trained = fit(DenoisingTask(model, world.device), batches, settings, run, world, on_epoch=on_epoch,
-                          compile_model=options.compile_model, save_seconds=options.save_seconds)
+                          on_pass=options.on_pass, compile_model=options.compile_model,
+                          save_seconds=options.save_seconds)
             if world.is_main:
                 assert isinstance(trained, Scae)
                 configure(trained.encoder, images, crop)

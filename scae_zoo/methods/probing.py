@@ -182,7 +182,7 @@ def probe(
         'probed': {'name': checkpoint.name, 'sha256': checkpoint.sha256(ENCODER)[:16]},
         'data': train.identity, 'images': len(train), **dataclasses.asdict(settings), **several(world)}
     with running(options, config, train, [test]) as run:
-        trained = fit(ProbingTask(model, world.device), batches, settings, run, world,
+        trained = fit(ProbingTask(model, world.device), batches, settings, run, world, on_pass=options.on_pass,
                       compile_model=options.compile_model, save_seconds=options.save_seconds)
     return _measure(cast(Probes, trained), train, test, crop)
 

@@ -22,7 +22,7 @@ from ..models.decoder import ScaeDecoder
 from ..models.scae import ScaeEncoder
 from ..places import expand_path, sync
 from ..training.distributed import World
-from ..training.loop import SAVE_SECONDS
+from ..training.loop import SAVE_SECONDS, OnPass
 from ..training.provenance import describe_environment, git_revision, model_card
 from ..training.run_folder import ENVIRONMENTS, LOG, STATE, RunFolder
 from ..training.settings import Settings
@@ -51,6 +51,9 @@ class RunOptions:
         tensorboard: Write scalars and pictures to ``out/tensorboard``.
         save_seconds: Time between saved states.
         wait: Wait where another process trains in the folder, and take what it makes; otherwise that is an error.
+        on_pass: Called in the main process after each pass over the images with its row of the log: ``epoch``,
+            ``loss``, ``lr``, ``images_per_second``, ``seconds`` and, where it was measured, ``validation``. What it
+            raises ends the run, which goes on when it is started again.
     """
 
     out: Path
@@ -63,6 +66,7 @@ class RunOptions:
     tensorboard: bool = False
     save_seconds: float = SAVE_SECONDS
     wait: bool = False
+    on_pass: OnPass | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'out', expand_path(self.out))

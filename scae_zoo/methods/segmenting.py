@@ -99,7 +99,8 @@ def segment(
 
         if not is_finished(options, name):
             trained = fit(SegmentationTask(model, world.device), batches, settings, run, world, on_epoch=on_epoch,
-                          compile_model=options.compile_model, save_seconds=options.save_seconds)
+                          on_pass=options.on_pass, compile_model=options.compile_model,
+                          save_seconds=options.save_seconds)
             if world.is_main:
                 assert isinstance(trained, ScaeSegmenter)
                 configure(trained.encoder, train, crop, train.classes)

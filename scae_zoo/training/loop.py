@@ -25,6 +25,7 @@ SAVE_SECONDS = 60.
 MILESTONES = 0.5, 0.75  # shares of the run at which the multistep schedule divides the learning rate by 10
 FUSED = frozenset({'adam', 'adamw', 'sgd', 'nesterov', 'momentum'})
 OnEpoch = Callable[[dict[str, Any], torch.nn.Module], dict[str, float]]
+OnPass = Callable[[dict[str, Any]], None]
 
 
 def fit(
@@ -36,6 +37,7 @@ def fit(
         *,
         compile_model: bool = False,
         on_epoch: OnEpoch | None = None,
+        on_pass: OnPass | None = None,
         save_seconds: float = SAVE_SECONDS,
         layer_decay: float | None = None,
 ) -> torch.nn.Module:
@@ -53,6 +55,7 @@ def fit(
         compile_model: Use ``torch.compile``.
         on_epoch: Called in the main process after an epoch with its row of the log and the model; what it returns joins
             the row.
+        on_pass: Called in the main process with the whole row, after the state is saved where that is due.
         save_seconds: The state is saved when this time has passed, and at the end.
         layer_decay: Learning rate of a layer relative to the next one's, of a model with timm's ``group_matcher``.
 
@@ -62,7 +65,7 @@ def fit(
     Raises:
         TrainingError: The loss or a weight is not finite any more, or the state cannot be read or written.
     """
-    return _Loop(task, batches, settings, run, world, compile_model, on_epoch, save_seconds,
+    return _Loop(task, batches, settings, run, world, compile_model, on_epoch, on_pass, save_seconds,
                  layer_decay).run()
 
 
@@ -76,7 +79,7 @@ def train_mode(model: torch.nn.Module) -> None:
 
 
 class _Loop:
-    def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, save_seconds,
+    def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, on_pass, save_seconds,
                  layer_decay) -> None:
         self.task: TrainingTask = task
         self.batches: BaseBatches = batches
@@ -84,6 +87,7 @@ class _Loop:
         self.folder: RunFolder = run
         self.world: World = world
         self.on_epoch: OnEpoch | None = on_epoch
+        self.on_pass: OnPass | None = on_pass
         self.save_seconds: float = save_seconds
         task.to(world.device)
         model = task.get_trainable_module()
@@ -157,6 +161,8 @@ class _Loop:
                 for key, value in row.items()))
         if self._is_time_to_save() or epoch + 1 == self.settings.epochs:
             self._save()
+        if self.world.is_main and self.on_pass is not None:
+            self.on_pass(dict(row))
 
     def _train_step(self, images: torch.Tensor, target: torch.Tensor) -> None:
         torch.manual_seed(seed_of(self.settings.seed, self.step, self.world.rank))  # dropout

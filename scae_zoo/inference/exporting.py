@@ -181,4 +181,4 @@ def _pt2(graph: Graph, channels: int, said: dict[str, str]) -> tuple[bytes, Run,
 
 def _any_size() -> Any:
     """PyTorch otherwise specialises on feature maps of size 1."""
-    return torch.fx.experimental._config.patch(backed_size_oblivious=True)
+    return torch.fx.experimental._config.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]

@@ -1,0 +1,82 @@
+"""Every script in ``examples/`` runs without a network, where the package that it shows is installed."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from .support.networks import DEFAULT
+from .support.photographs import write_photographs
+from .support.pictures import save
+from .support.processes import ROOT
+from .support.training_commands import run
+
+CLIENTS = {
+    'faiss_search': 'faiss', 'grad_cam': 'pytorch_grad_cam', 'lightning_finetuning': 'lightning',
+    'onnx_runtime': 'onnxruntime', 'segmentation_models': 'segmentation_models_pytorch'}
+
+
+def example(name: str, monkeypatch: pytest.MonkeyPatch, *args: str) -> None:
+    pytest.importorskip(CLIENTS[name], reason=f'{CLIENTS[name]} is not installed')
+    path = ROOT / 'examples' / f'{name}.py'
+    monkeypatch.setattr(sys, 'argv', [str(path), *args])
+    runpy.run_path(str(path), run_name='__main__')
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_example_is_run_and_begins_with_what_it_shows() -> None:
+    scripts = sorted((ROOT / 'examples').glob('*.py'))
+    assert [path.stem for path in scripts] == sorted(CLIENTS)
+    for path in scripts:
+        first, *rest = path.read_text().splitlines()
+        assert first.startswith('"""')
+        assert first.endswith('."""')
+        assert len(rest) < 35
+
+
+def test_segmentation_models(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    example('segmentation_models', monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(':')[0] for line in lines] == ['Unet', 'DeepLabV3Plus']
+    for line in lines:
+        first, last = (float(word) for word in line.split() if word[0].isdigit())
+        assert last < first
+
+
+def test_lightning(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    example('lightning_finetuning', monkeypatch)
+    assert run('finetune', data / 'classes', '--from', 'encoder.safetensors', '--model', 'scae_springenberg9',
+               '--epochs', '1', '--device', 'cpu', '-o', 'run') == 0
+    assert 'left out, as it is not of the encoder: backbone.head.fc.bias' in capsys.readouterr().err
+
+
+def test_grad_cam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    example('grad_cam', monkeypatch)
+    assert (tmp_path / 'grad_cam.png').is_file()
+    assert int(capsys.readouterr().out.split()[1].rstrip('%,')) > 50
+
+
+def test_faiss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    photographs = write_photographs(tmp_path / 'photographs')
+    assert run('embed', photographs / 'a', photographs / 'b', '--model', DEFAULT, '-o', 'features.npz') == 0
+    capsys.readouterr()
+    example('faiss_search', monkeypatch)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    _, like, nearest = lines[0].split('  ')
+    assert run('embed', 'features.npz', '--like', like, '--nearest', '1') == 0
+    assert capsys.readouterr().out.split('  ')[1] == f'{nearest}\n'
+
+
+def test_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('onnxscript', reason='onnxscript is not installed')
+    photograph = save(tmp_path / 'photo.png', 3, (40, 40))
+    assert run('export', DEFAULT, '--normalize', '-o', 'model.onnx') == 0
+    capsys.readouterr()
+    example('onnx_runtime', monkeypatch, 'model.onnx', str(photograph))
+    assert capsys.readouterr().out.endswith(f': {photograph}\n')

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scae_zoo import create_autoencoder
-from scae_zoo.cli import listing, main, measuring, pictures, training
+from scae_zoo.cli import exporting, listing, main, measuring, pictures, training
 from scae_zoo.data.cache_folder import cache_folder
 from scae_zoo.data.sources import load_images
 from scae_zoo.experiments.experiment import experiment
@@ -31,6 +31,7 @@ COMMANDS = [
     'info ~/x',
     'reconstruct ~/a.png ~/b.png --model=~/x --output=~/out',
     'demo -o ~/out',
+    'export ~/x --out=~/model.onnx',
     'pretrain ~/data --out=~/out --test=~/test --root=~/root',
     'finetune ~/data --from=~/x -o ~/out --test ~/test --root ~/root',
     'segment ~/data --from=~/x -o ~/out --test ~/test --root ~/root',
@@ -71,7 +72,7 @@ def test_home_in_every_path(home: Path, line: str, monkeypatch: pytest.MonkeyPat
     """bash leaves ~ after = alone."""
     given: list[argparse.Namespace] = []
     command, *words = line.split()
-    for module in (listing, pictures, training, measuring):
+    for module in (exporting, listing, measuring, pictures, training):
         if hasattr(module, f'{command}_command'):
             monkeypatch.setattr(module, f'{command}_command', lambda args: given.append(args) or 0)
     assert main([command, *words]) == 0

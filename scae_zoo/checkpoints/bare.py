@@ -55,6 +55,18 @@ def means_a_file(source: str) -> bool:
     return Path(source).suffix in ('.safetensors', *PICKLES) and not Path(source).is_dir()
 
 
+def refuse_pickle(path: Path) -> None:
+    """Say how a pickle is converted.
+
+    Raises:
+        CheckpointError: It is one, by its name.
+    """
+    if path.suffix in PICKLES:
+        code = CONVERT.format(path, path.with_suffix('.safetensors'))
+        raise CheckpointError(f'{path}: is a pickle, which is never loaded, as it may run any code; convert it, and '
+                              f'give the new file: python -c "{code}"')
+
+
 def open_bare(
         path: Path,
         want: Mapping[str, tuple[int, ...]],
@@ -69,14 +81,10 @@ def open_bare(
         cfg: timm's configuration of the architecture without weights.
 
     Raises:
-        CheckpointError: It is missing, damaged or a pickle, or holds another network.
+        CheckpointError: It is missing or damaged, or holds another network.
     """
     from timm.models import PretrainedCfg
 
-    if path.suffix in PICKLES:
-        code = CONVERT.format(path, path.with_suffix('.safetensors'))
-        raise CheckpointError(f'{path}: is a pickle, which is never loaded, as it may run any code; convert it, and '
-                              f'give the new file: python -c "{code}"')
     if not path.is_file():
         raise CheckpointError(f'{path}: there is no such file')
     file = Checkpoint(path.name, path.parent, {})

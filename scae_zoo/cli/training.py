@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.bare import means_a_file, open_bare
+from ..checkpoints.bare import means_a_file, open_bare, refuse_pickle
 from ..checkpoints.folder import Checkpoint, shapes
 from ..console import is_main_process
 from ..data.cache import Source, load
@@ -53,12 +53,14 @@ def _bare_encoder(args: argparse.Namespace) -> Checkpoint | None:
     """The encoder in a file that another trainer wrote, where --from names a file."""
     if not args.source or not means_a_file(args.source):
         return None
+    path = Path(args.source)
+    refuse_pickle(path)
     if args.model is None:
         raise ValueError(f'--from {args.source}: give --model with the architecture whose encoder the file holds')
     encoder = create_encoder(args.model, None, num_classes=0, device='meta')
-    source, others = open_bare(Path(args.source), shapes(encoder.state_dict()), encoder.pretrained_cfg)
+    source, others = open_bare(path, shapes(encoder.state_dict()), encoder.pretrained_cfg)
     if others and is_main_process():
-        print(f'{args.source}: left out, as it is not of the encoder: {few_names(others)}', file=sys.stderr)
+        print(f'{path}: left out, as it is not of the encoder: {few_names(others)}', file=sys.stderr)
     return source
 
 

@@ -93,8 +93,7 @@ def test_files_that_are_none(
 def test_a_pickle_is_refused_with_what_converts_it(
         state: State, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({'state_dict': state, 'epoch': 3}, tmp_path / 'x.pth')
-    args = ['finetune', data / 'classes', '--model', ARCHITECTURE, *SMALL, '--from']
-    assert run(*args, tmp_path / 'x.pth') == 2
+    assert run('finetune', data / 'classes', *SMALL, '--from', tmp_path / 'x.pth') == 2
     error = capsys.readouterr().err
     assert f'{tmp_path}/x.pth: is a pickle, which is never loaded' in error
     assert error.count('\n') == 1

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from scae_zoo import create_autoencoder
+from scae_zoo.checkpoints.writing import write
 from scae_zoo.cli import exporting, listing, main, measuring, pictures, training
 from scae_zoo.data.cache_folder import cache_folder
 from scae_zoo.data.sources import load_images
@@ -20,7 +21,6 @@ from scae_zoo.factory import find_checkpoint
 from scae_zoo.methods.runs import RunOptions
 from scae_zoo.places import PathError, expand
 from scae_zoo.training.distributed import World
-from scae_zoo.training.writing import write
 
 from .support.checkpoint_folders import ARCHITECTURE, NOTES
 from .support.networks import SHIPPED

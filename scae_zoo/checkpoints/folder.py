@@ -3,8 +3,8 @@
     model.safetensors     the encoder, exactly the timm model's keys
     decoder.safetensors   the decoder, where there is one
     config.json           timm's format; ``decoder`` beside it says how the decoder is built
-    recipe.yaml           hyper-parameters, seed, versions and the code's revision
-    metrics.json          measured figures
+    recipe.yaml           hyper-parameters, seed, versions and the code's revision, where they are known
+    metrics.json          measured figures, where there are some
     README.md             the model card
     manifest.json         the name, and sha256 and size of each of the files above
 """
@@ -124,8 +124,8 @@ class Checkpoint:
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """Measured figures; none where others wrote the folder."""
-        recorded = self.files or (self.folder / 'metrics.json').exists()
+        """Measured figures; none where none was measured, or others wrote the folder."""
+        recorded = 'metrics.json' in self.files if self.files else (self.folder / 'metrics.json').exists()
         return self._parse('metrics.json') if recorded else {}
 
     @property

@@ -18,6 +18,7 @@ from timm.data import ImageNetInfo
 
 from ..checkpoints.finding import WEIGHTS
 from ..checkpoints.folder import Checkpoint
+from ..checkpoints.writing import copy, update_manifest
 from ..console import STOPPED, console, fault_of
 from ..data.cache import Source, load
 from ..data.image_set import ImageSet
@@ -31,7 +32,6 @@ from ..methods.runs import RunOptions
 from ..methods.segmenting import Segmenting, segment
 from ..places import expand, expand_path
 from ..training.distributed import World, world
-from ..training.writing import copy, update_manifest
 
 BUDGETS = ('smoke', 'cpu', 'gpu')
 SMOKE_IMAGES = 24

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..checkpoints.folder import Checkpoint, open_folder
+from ..checkpoints.writing import round_as_stored
 from ..data.image_files import subfolders
 from ..data.image_set import ImageSet
 from ..evaluation.classification import (
@@ -31,7 +32,6 @@ from ..training.loop import fit
 from ..training.precision import autocast
 from ..training.settings import FIRST_CROP_HELP, Supervised, setting
 from ..training.tasks import classification_task
-from ..training.writing import round_as_stored
 from .pictures import mistakes
 from .runs import RunOptions, by_class, configuration, configure, finish, is_finished, running, supervised_summary
 from .tensorboard import tensorboard_writer, write_scalars

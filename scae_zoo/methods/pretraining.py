@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.folder import Checkpoint, open_folder
+from ..checkpoints.writing import round_as_stored
 from ..corruption import BlockMask, parse_corruption
 from ..data.image_set import ImageSet
 from ..evaluation.restoration import measure, measured_by
@@ -20,7 +21,6 @@ from ..training.loop import fit
 from ..training.settings import FIRST_CROP_HELP, Optimization, setting
 from ..training.streaming import TrainingImages, make_batches, watched_workers
 from ..training.tasks import DenoisingTask
-from ..training.writing import round_as_stored
 from .pictures import restored
 from .runs import RunOptions, configuration, configure, finish, is_finished, running
 from .tensorboard import tensorboard_writer, write_scalars

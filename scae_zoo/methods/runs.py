@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from ..checkpoints.card import model_card
 from ..checkpoints.finding import split_name
 from ..checkpoints.folder import Checkpoint
+from ..checkpoints.writing import write
 from ..data.image_set import ImageSet
 from ..data.sources import Pairs
 from ..errors import TrainingError
@@ -23,11 +25,10 @@ from ..models.scae import ScaeEncoder
 from ..places import expand_path, sync
 from ..training.distributed import World
 from ..training.loop import SAVE_SECONDS, OnPass
-from ..training.provenance import describe_environment, git_revision, model_card
+from ..training.provenance import describe_environment, git_revision
 from ..training.run_folder import ENVIRONMENTS, LOG, STATE, RunFolder
 from ..training.settings import Settings
 from ..training.streaming import TrainingImages
-from ..training.writing import write
 from .pictures import CURVE, EXAMPLES, curve, draw
 
 if TYPE_CHECKING:
@@ -238,9 +239,10 @@ def finish(
         **environment,
         **({'earlier_environments': earlier} if earlier else {}),
     }
-    encoder.pretrained_cfg = {**encoder.pretrained_cfg, 'tag': split_name(name)[1], 'num_classes': encoder.num_classes}
     dataset = options.dataset or 'images'
-    card = model_card(name, kind, dataset, options.test_dataset or dataset, summary, figures, options.command)
+    card = model_card(
+        name, split_name(name)[0], kind, summary=summary, dataset=dataset, test_dataset=options.test_dataset or dataset,
+        figures=figures, command=options.command)
     write(options.out / name, encoder, decoder, recipe=recipe, metrics=metrics, card=card,
           multi_label=multi_label)
     sync(options.out)  # the checkpoint is there before the state goes

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..checkpoints.folder import Checkpoint, open_folder
+from ..checkpoints.writing import round_as_stored
 from ..data.cache import Source
 from ..data.image_set import ImageSet, class_difference
 from ..data.masks import IGNORED, MAPPING, require_class_indices, values_of
@@ -22,7 +23,6 @@ from ..training.calibration import require_several_values
 from ..training.loop import fit
 from ..training.settings import Supervised, setting
 from ..training.tasks import SegmentationTask
-from ..training.writing import round_as_stored
 from .pictures import segmentations
 from .runs import RunOptions, by_class, configuration, configure, finish, is_finished, running, supervised_summary
 from .tensorboard import tensorboard_writer, write_scalars

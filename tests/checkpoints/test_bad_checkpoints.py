@@ -13,7 +13,7 @@ import torch
 
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
-from scae_zoo.training.writing import write
+from scae_zoo.checkpoints.writing import write
 
 from ..support.checkpoint_folders import ARCHITECTURE, NOTES, edit, same, write_autoencoder
 from ..support.networks import DEFAULT, SHIPPED

@@ -180,14 +180,16 @@ def test_what_it_was_made_with(folder: Path) -> None:
 
 
 def test_figures(folder: Path) -> None:
-    """None where others wrote the folder; missing where the manifest would list them."""
-    assert open_folder(folder).metrics == {}
-    with pytest.raises(CheckpointError, match='metrics.json: not found'):
-        write_manifest(folder).metrics  # noqa: B018
+    """None where none was measured, or others wrote the folder; missing where the manifest lists them."""
+    for checkpoint in (open_folder(folder), write_manifest(folder)):
+        assert checkpoint.metrics == {}
     (folder / 'manifest.json').unlink()
     (folder / 'metrics.json').write_text('{"figure": 1}')
     for checkpoint in (open_folder(folder), write_manifest(folder)):
         assert checkpoint.metrics == {'figure': 1}
+    (folder / 'metrics.json').unlink()
+    with pytest.raises(CheckpointError, match='metrics.json: not found'):
+        open_folder(folder).metrics  # noqa: B018
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import torch
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding, timm_configs
 from scae_zoo.checkpoints.folder import open_folder
+from scae_zoo.checkpoints.writing import update_manifest, write
 from scae_zoo.factory import create_encoder, find_checkpoint, find_start
-from scae_zoo.training.writing import update_manifest, write
 
 from ..support.checkpoint_folders import ARCHITECTURE, NOTES, edit, same, write_autoencoder
 from ..support.networks import DEFAULT, SHIPPED, randomize

@@ -15,12 +15,12 @@ import hubconf
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
 from scae_zoo.checkpoints.folder import open_folder
+from scae_zoo.checkpoints.writing import write
 from scae_zoo.cli import main
 from scae_zoo.cli.figures import metric_lines
 from scae_zoo.data.image_set import class_difference
-from scae_zoo.training.writing import write
 
-from ..support.checkpoint_folders import NOTES, edit
+from ..support.checkpoint_folders import NOTES, edit, without_names
 from ..support.networks import DEFAULT, SHIPPED
 from ..support.training_commands import SMALL, run
 
@@ -167,7 +167,6 @@ def test_evaluation_says_whose_classes_are_whose(
     assert 'only the images have eel (1 of 3 classes); only the network knows ' in message
     assert 'airplane' in message.partition('network knows')[2]
     folder = Path(shutil.copytree(finding.find(DEFAULT).folder, tmp_path / DEFAULT))
-    edit(folder / 'config.json', lambda config: {**config, 'pretrained_cfg': {
-        key: value for key, value in config['pretrained_cfg'].items() if key != 'label_names'}})
+    edit(folder / 'config.json', without_names)
     assert run('evaluate', folder, '--data', data / 'classes') == 2
     assert 'the images have cat, dog, eel; the network knows 10, without names' in capsys.readouterr().err

@@ -20,7 +20,7 @@ from scae_zoo.errors import CheckpointError
 from scae_zoo.experiments import sample_images
 from scae_zoo.methods.finetuning import FineTuning, create_classifier
 
-from ..support.checkpoint_folders import edit
+from ..support.checkpoint_folders import edit, without_names
 from ..support.networks import DEFAULT, SHIPPED
 from ..support.training_commands import SMALL, run
 
@@ -255,8 +255,7 @@ def test_networks_that_name_no_classes(pretrained: Path, data: Path, tmp_path: P
     assert run('finetune', data / 'classes', '--from', pretrained, *SMALL, '-o', tmp_path / 'classifier') == 0
     for kind in ('segmenter', 'classifier'):
         folder = open_folder(tmp_path / kind).folder
-        edit(folder / 'config.json', lambda config: {**config, 'pretrained_cfg': {
-            key: value for key, value in config['pretrained_cfg'].items() if key != 'label_names'}})
+        edit(folder / 'config.json', without_names)
         (folder / 'metrics.json').write_text('{"accuracy": {"value": 3}, "mean_iou": 4}')
         capsys.readouterr()
         assert run('evaluate', folder, '--data', data / ('masks' if kind == 'segmenter' else 'classes')) == 0

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import scae_zoo
 from scae_zoo import create_autoencoder
 from scae_zoo.checkpoints import finding
-from scae_zoo.training.writing import write
+from scae_zoo.checkpoints.writing import write
 
 from .networks import SHIPPED
 
@@ -32,6 +32,12 @@ def edit(path: Path, change: Callable[[Any], Any]) -> None:
         path.write_text(json.dumps(change(json.loads(path.read_text()))))
     else:
         save_file(change(load_file(path)), path)
+
+
+def without_names(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration that names no classes, as others write them."""
+    return {key: without_names(value) if key == 'pretrained_cfg' else value
+            for key, value in config.items() if key != 'label_names'}
 
 
 def same(a: torch.nn.Module, b: torch.nn.Module, tolerance: float = 0.) -> bool:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from scae_zoo import create_segmenter
+from scae_zoo.checkpoints.writing import write
 from scae_zoo.experiments import sample_images
 from scae_zoo.factory import create_encoder
-from scae_zoo.training.writing import write
 
 from .checkpoint_folders import NOTES
 from .networks import randomize

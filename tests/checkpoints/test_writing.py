@@ -7,7 +7,7 @@ import pytest
 
 from scae_zoo import CheckpointError, create_autoencoder
 from scae_zoo.checkpoints import finding
-from scae_zoo.training.writing import write
+from scae_zoo.checkpoints.writing import write
 
 from ..support.checkpoint_folders import ARCHITECTURE, NOTES, write_autoencoder
 from ..support.networks import SHIPPED
@@ -37,7 +37,7 @@ def test_killed_while_writing_leaves_no_checkpoint(tmp_path: Path, monkeypatch: 
     text = f"""
 import os, signal
 from scae_zoo import create_autoencoder
-from scae_zoo.training import writing
+from scae_zoo.checkpoints import writing
 model = create_autoencoder({ARCHITECTURE!r})
 writing.yaml.safe_dump = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
 writing.write({str(tmp_path / SHIPPED)!r}, model.encoder, model.decoder, recipe={{}}, metrics={{}}, card='')

@@ -1,20 +1,16 @@
 """From a name, a folder or a repository to a network: auto-encoders, segmenters and encoders."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
-
-import timm
-import torch
+from typing import Any, Literal
 
 from .checkpoints.finding import find, means_a_folder, open_elsewhere, resolve, split_name
-from .checkpoints.folder import DECODER, ENCODER, Checkpoint, misfit, open_folder, shapes
+from .checkpoints.folder import Checkpoint, open_folder
 from .errors import CheckpointError
 from .models.architectures import ARCHITECTURES
 from .models.autoencoder import Scae
-from .models.decoder import ScaeDecoder
-from .models.scae import ScaeEncoder
+from .models.loading import create_encoder as create_encoder  # here for those who create the other two here
+from .models.loading import halves, layer_arguments
 from .models.segmenter import ScaeSegmenter
 
 OWN_WEIGHTS = "weights of your own: weights='FOLDER' or 'hf-hub:USER/REPOSITORY'"
@@ -54,114 +50,7 @@ def create_autoencoder(
     architecture, checkpoint = resolve(
         name, weights, 'autoencoder', ARCHITECTURES, needed=bool(pretrained or weights), cache_dir=cache_dir,
         way_out=f'{OWN_WEIGHTS}; {UNTRAINED}')
-    encoder, decoder = build(architecture, checkpoint, shortcuts, None, in_chans, layers)
-    if checkpoint is not None:
-        load(decoder, checkpoint, layers)
-    return Scae(encoder, decoder)
-
-
-def layer_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What both halves are made with besides; None means, as to timm, that it is not given.
-
-    Raises:
-        TypeError: There is no such argument.
-    """
-    layers = given(kwargs)
-    unknown = sorted(layers.keys() - {'act_layer', 'norm_layer', 'device', 'dtype'})
-    if unknown:
-        raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
-                        'norm_layer, device and dtype')
-    return layers
-
-
-def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are not None."""
-    return {key: value for key, value in kwargs.items() if value is not None}
-
-
-def build(
-        architecture: str,
-        checkpoint: Checkpoint | None,
-        shortcuts: bool | None,
-        num_classes: int | None,
-        in_chans: int,
-        layers: Mapping[str, Any],
-) -> tuple[ScaeEncoder, ScaeDecoder]:
-    """Both halves: a headless encoder, which timm gives the checkpoint's weights as it builds it, and a random decoder
-    that mirrors it. That adds the shortcuts as the checkpoint was trained, else, also where there is no decoder in it,
-    as wanted, else it does.
-
-    Raises:
-        ValueError: ``shortcuts`` contradicts the checkpoint.
-        CheckpointError: The encoder's file is damaged, or holds another one.
-    """
-    described = checkpoint.config.get('decoder') if checkpoint else None
-    if checkpoint and described and shortcuts not in (None, described['shortcuts']):
-        raise ValueError(
-            f'{checkpoint.name} was trained with shortcuts={described["shortcuts"]}, not shortcuts={shortcuts}')
-    adds = described['shortcuts'] if described else shortcuts in (None, True)
-    layers = {**_layers_of(checkpoint), **layers}
-    decoder = ScaeDecoder(ARCHITECTURES[architecture], in_chans, num_classes, adds, **layers)
-    return create_encoder(architecture, checkpoint, num_classes=0, in_chans=in_chans, **layers), decoder
-
-
-def _layers_of(checkpoint: Checkpoint | None) -> dict[str, Any]:
-    """The activation and norm that a checkpoint was made with, where they are not the usual ones."""
-    args = checkpoint.model_args if checkpoint else {}
-    return {key: args[key] for key in ('act_layer', 'norm_layer') if key in args}
-
-
-def create_encoder(architecture: str, checkpoint: Checkpoint | None, **kwargs: Any) -> ScaeEncoder:
-    """timm's model, with the weights of exactly this checkpoint, whatever the environment says, if one is given;
-    else with timm's configuration of the untrained network, not that of the architecture's default checkpoint."""
-    source: dict[str, Any] = {'pretrained_cfg': 'untrained'}
-    if checkpoint is not None:
-        kwargs = checkpoint.model_args | given(kwargs)
-        source = dict(
-            pretrained=True,
-            pretrained_cfg=checkpoint.pretrained_cfg,
-            pretrained_cfg_overlay={'state_dict': checkpoint.tensors(ENCODER)},
-        )
-    encoder = cast(ScaeEncoder, timm.create_model(architecture, **source, **kwargs))
-    encoder.pretrained_cfg.pop('state_dict', None)
-    return encoder
-
-
-def load(decoder: ScaeDecoder, checkpoint: Checkpoint, layers: Mapping[str, Any]) -> None:
-    """Give a decoder the checkpoint's weights, which must be those of the decoder that its configuration describes,
-    adapted to the image's channels; a last layer for another number of classes stays as it is.
-
-    Raises:
-        CheckpointError: The file is damaged, or holds another decoder.
-    """
-    described = checkpoint.config['decoder']
-    expected = ScaeDecoder(
-        ARCHITECTURES[checkpoint.architecture], checkpoint.in_chans, described['num_classes'], described['shortcuts'],
-        **{**_layers_of(checkpoint), **layers, 'device': 'meta'})
-    tensors = checkpoint.tensors(DECODER)
-    fault = misfit(shapes(tensors), shapes(expected.state_dict()))
-    if fault:
-        raise checkpoint.error(DECODER, fault)
-    if described['num_classes'] != decoder.num_classes:
-        tensors |= {f'head.{key}': value for key, value in decoder.head.state_dict().items()}
-    elif decoder.num_classes is None:
-        tensors = adapt_image_channels(tensors, shapes(decoder.state_dict())['head.weight'][1])
-    decoder.load_state_dict(tensors)
-
-
-def adapt_image_channels(decoder: dict[str, torch.Tensor], in_chans: int) -> dict[str, torch.Tensor]:
-    """A decoder's weights for images of another number of channels, as timm adapts the encoder's first layer:
-    one channel is the mean of the three, more are the three repeated."""
-    weight, bias = decoder['head.weight'], decoder['head.bias']
-    channels = weight.shape[1]
-    if in_chans == channels:
-        return decoder
-    if in_chans == 1:
-        weight, bias = weight.mean(1, keepdim=True), bias.mean(0, keepdim=True)
-    else:
-        index = torch.arange(in_chans) % channels
-        weight, bias = weight[:, index], bias[index]
-    return {**decoder, 'head.weight': weight, 'head.bias': bias}
+    return Scae(*halves(architecture, checkpoint, shortcuts=shortcuts, in_chans=in_chans, layers=layers))
 
 
 def create_segmenter(
@@ -214,13 +103,9 @@ def create_segmenter(
     architecture, checkpoint = resolve(
         name, weights, 'segmenter' if pretrained else None if any_encoder else 'autoencoder', ARCHITECTURES,
         needed=pretrained or init != 'random', cache_dir=cache_dir, way_out=f'{OWN_WEIGHTS}; {without}')
-    learned = checkpoint.config['decoder']['num_classes'] if checkpoint and pretrained else None
-    encoder, decoder = build(architecture, checkpoint, shortcuts, num_classes or learned, in_chans, layers)
-    if decoder.num_classes != learned:  # these classes are not those whose names the configuration has
-        encoder.pretrained_cfg = {key: value for key, value in encoder.pretrained_cfg.items() if key != 'label_names'}
-    if checkpoint is not None and (pretrained or init == 'autoencoder'):
-        load(decoder, checkpoint, layers)
-    return ScaeSegmenter(encoder, decoder)
+    return ScaeSegmenter(*halves(
+        architecture, checkpoint, shortcuts=shortcuts, num_classes=num_classes, in_chans=in_chans, layers=layers,
+        with_decoder=pretrained or init == 'autoencoder'))
 
 
 def find_checkpoint(model: str, kind: str | None = None, option: str = '', way_out: str = '') -> Checkpoint:

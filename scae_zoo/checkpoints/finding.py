@@ -164,15 +164,21 @@ def open_elsewhere(text: str, cache_dir: str | None = None) -> Checkpoint | None
     if text in ('hf-hub:', 'local-dir:'):
         raise CheckpointError(f'{text}: names nothing; give local-dir:PATH, or hf-hub:USER/REPOSITORY')
     if text.startswith('hf-hub:'):
-        from .downloads import download_checkpoint  # slow to import, as all that is below
-
-        place = text.removeprefix('hf-hub:')
-        checkpoint = open_folder(download_checkpoint(place, cache_dir))
-        name = place.partition('@')[0].rpartition('/')[2]  # for the folder's, which is the revision's digits
-        return checkpoint if checkpoint.files else dataclasses.replace(checkpoint, name=name)
+        return open_repository(text, cache_dir)
     if text.startswith('local-dir:'):
         return open_folder(text.removeprefix('local-dir:'))
     return open_folder(text) if means_a_folder(text) else None
+
+
+def open_repository(place: str, cache_dir: str | None = None, **options: Any) -> Checkpoint:
+    """The checkpoint in ``USER/REPOSITORY`` or ``USER/REPOSITORY@REVISION`` of the Hub, with or without ``hf-hub:``
+    before it; ``options`` as ``downloads.download`` takes them."""
+    from .downloads import download_checkpoint  # slow to import, as all that is below
+
+    place = place.removeprefix('hf-hub:')
+    checkpoint = open_folder(download_checkpoint(place, cache_dir, **options))
+    name = place.partition('@')[0].rpartition('/')[2]  # for the folder's, which is the revision's digits
+    return checkpoint if checkpoint.files else dataclasses.replace(checkpoint, name=name)
 
 
 def find(

@@ -14,7 +14,7 @@ from .arguments import Command, add_json
 from .figures import metric_lines, print_json
 
 if TYPE_CHECKING:
-    from ..models.autoencoder import EncoderDecoder
+    from ..models.encoder_decoder import EncoderDecoder
 
 
 def _entry(name: str) -> dict[str, Any]:

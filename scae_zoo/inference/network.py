@@ -8,7 +8,7 @@ import torch
 
 from ..data.cache import Sample, decode
 from ..images import ImageError
-from ..models.autoencoder import EncoderDecoder
+from ..models.encoder_decoder import EncoderDecoder
 from ..models.scae import ScaeEncoder
 from ..pixels import normalize
 from ..training.precision import autocast, precision

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from ..models.autoencoder import EncoderDecoder, Scae
+from ..models.autoencoder import Scae
+from ..models.encoder_decoder import EncoderDecoder
 from ..models.segmenter import ScaeSegmenter
 
 MIN_SIZE = 17  # pixels; smaller images are padded

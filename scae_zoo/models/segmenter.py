@@ -5,8 +5,8 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 
-from .autoencoder import EncoderDecoder
 from .decoder import ScaeDecoder
+from .encoder_decoder import EncoderDecoder
 from .scae import ScaeEncoder
 
 
@@ -16,6 +16,8 @@ class ScaeSegmenter(EncoderDecoder):
     Maps N x C x H x W images in normalised units to N x num_classes x H x W logits. Where the replaced deconvolution
     had stride 2, the logits are up-sampled to the image's size bilinearly.
     """
+
+    kind = 'segmenter'
 
     def __init__(self, encoder: ScaeEncoder, decoder: ScaeDecoder) -> None:
         super().__init__(encoder, decoder)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints import finding
 from scae_zoo.checkpoints.writing import write
-from scae_zoo.factory import adapt_image_channels
+from scae_zoo.models.loading import adapt_image_channels
 
 from ..support.checkpoint_folders import ARCHITECTURE, NOTES, TAG, same
 from ..support.networks import DEFAULT, SHIPPED

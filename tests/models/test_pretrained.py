@@ -1,0 +1,108 @@
+"""Networks saved to a folder and loaded again, as the users of Hugging Face's libraries know it."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from huggingface_hub import ModelHubMixin
+
+from scae_zoo import CheckpointError, Scae, ScaeSegmenter, create_autoencoder, create_segmenter
+from scae_zoo.checkpoints.folder import open_folder
+
+from ..support.checkpoint_folders import ARCHITECTURE, same
+from ..support.networks import DEFAULT, SHIPPED, randomize
+
+
+@pytest.mark.parametrize('method', ['save_pretrained', 'push_to_hub', 'from_pretrained'])
+def test_signatures_are_those_of_the_mixin(method: str) -> None:
+    ours, theirs = (inspect.signature(getattr(each, method)).parameters for each in (Scae, ModelHubMixin))
+    assert [(p.name, p.kind, p.default) for p in ours.values()] == [(p.name, p.kind, p.default) for p in theirs.values()]
+
+
+@pytest.mark.parametrize('changes', [
+    {}, {'in_chans': 1}, {'in_chans': 5, 'act_layer': 'silu'}, {'norm_layer': 'groupnorm'}])
+def test_autoencoder_comes_back_equal(tmp_path: Path, changes: dict) -> None:
+    model = randomize(create_autoencoder(ARCHITECTURE, **changes, shortcuts=not changes))
+    model.save_pretrained(tmp_path / 'mine')
+    again = Scae.from_pretrained(tmp_path / 'mine')
+    assert not again.training
+    assert same(again, model)
+    assert repr(again) == repr(model)
+    x = torch.randn(1, changes.get('in_chans', 3), 30, 41)
+    assert torch.equal(again(x), model(x))
+    encoder = timm.create_model(f'local-dir:{tmp_path / "mine"}', pretrained=True).eval()
+    assert torch.equal(encoder.forward_features(x), model.encode(x)[0])
+    again.save_pretrained(tmp_path / 'again')
+    assert same(Scae.from_pretrained(str(tmp_path / 'again')), model)
+
+
+@pytest.mark.parametrize('changes', [{}, {'in_chans': 1, 'act_layer': 'silu'}])
+def test_segmenter_comes_back_equal(tmp_path: Path, changes: dict) -> None:
+    model = randomize(create_segmenter(ARCHITECTURE, 3, 'random', **changes))
+    model.save_pretrained(tmp_path / 'mine', config={'label_names': ['x', 'y', 'z']})
+    again = ScaeSegmenter.from_pretrained(tmp_path / 'mine')
+    assert same(again, model)
+    assert tuple(again.pretrained_cfg['label_names']) == ('x', 'y', 'z')
+    other = ScaeSegmenter.from_pretrained(tmp_path / 'mine', num_classes=7)
+    assert other.num_classes == 7
+    assert 'label_names' not in other.pretrained_cfg
+    assert same(other.encoder, model.encoder)
+
+
+def test_changed_after_it_was_loaded(tmp_path: Path) -> None:
+    """Another number of classes than the checkpoint's, which was trained for three channels."""
+    start = create_segmenter(SHIPPED, 4, in_chans=1)
+    start.save_pretrained(tmp_path / f'{ARCHITECTURE}.mine')
+    checkpoint = open_folder(tmp_path / f'{ARCHITECTURE}.mine')
+    assert checkpoint.name == f'{ARCHITECTURE}.mine'
+    assert checkpoint.pretrained_cfg.tag == 'mine'
+    assert same(ScaeSegmenter.from_pretrained(checkpoint.folder), start)
+
+
+@pytest.mark.parametrize('name', [SHIPPED, ARCHITECTURE])
+def test_a_name_is_that_of_a_checkpoint(name: str) -> None:
+    model = Scae.from_pretrained(name, device='cpu')
+    assert same(model, create_autoencoder(SHIPPED, pretrained=True))
+    with pytest.raises(CheckpointError, match='no segmenter of it'):
+        ScaeSegmenter.from_pretrained(ARCHITECTURE)
+
+
+def test_the_folder_is_that_of_a_run(tmp_path: Path) -> None:
+    """But for the recipe and the figures, which nobody knows; as small, where the weights allow it."""
+    create_autoencoder(SHIPPED, pretrained=True).save_pretrained(tmp_path / 'mine', model_card_kwargs={
+        'summary': 'One of mine.', 'dataset': 'cifar10',
+        'figures': [{'type': 'psnr', 'name': 'PSNR (dB)', 'value': 29.0}]})
+    checkpoint = open_folder(tmp_path / 'mine')
+    assert {path.name for path in checkpoint.folder.iterdir()} == {
+        'config.json', 'decoder.safetensors', 'manifest.json', 'model.safetensors', 'README.md'}
+    shipped = json.loads((Path(create_autoencoder.__code__.co_filename).parent / 'weights' / SHIPPED / 'manifest.json')
+                         .read_text())['files']
+    for file in ('model.safetensors', 'decoder.safetensors'):
+        assert checkpoint.sha256(file) == shipped[file]['sha256']
+    _, metadata, text = (checkpoint.folder / 'README.md').read_text().split('---\n', 2)
+    assert yaml.safe_load(metadata)['model-index'][0]['results'][0]['metrics'][0]['value'] == 29.0
+    assert 'One of mine.' in text
+    assert 'Made by' not in text
+    create_autoencoder(ARCHITECTURE).save_pretrained(tmp_path / 'mine')  # takes its place
+    assert 'model-index' not in (tmp_path / 'mine' / 'README.md').read_text()
+
+
+def test_refusals(tmp_path: Path) -> None:
+    model = create_autoencoder(ARCHITECTURE)
+    (tmp_path / 'diary.txt').touch()
+    with pytest.raises(CheckpointError, match='holds diary.txt, which is no part of a checkpoint; give a new folder'):
+        model.save_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ['diary.txt']
+    model.save_pretrained(tmp_path / 'mine')
+    with pytest.raises(CheckpointError, match='holds an autoencoder, not a segmenter'):
+        ScaeSegmenter.from_pretrained(tmp_path / 'mine')
+    with pytest.raises(TypeError, match='num_classes: no such argument'):
+        Scae.from_pretrained(tmp_path / 'mine', num_classes=3)
+    with pytest.raises(CheckpointError, match='no/thing: model.safetensors could not be downloaded'):
+        Scae.from_pretrained('no/thing')
+    with pytest.raises(CheckpointError, match='holds a classifier, not an autoencoder'):
+        Scae.from_pretrained(DEFAULT)

@@ -68,6 +68,12 @@ COMMANDS = {  # the module of each, what it does, and an example
         "Train a linear classifier and a reconstruction of the image on each layer's frozen output.\n\n"
         'Writes probes.png (Figure 2 of the paper), probes.md and probes.json.'),
         'scae probe runs/photos runs/classifier --data labelled/ -o runs/probes'),
+    'publish': ('publishing', (
+        'Upload a checkpoint to a repository of the Hugging Face Hub, which is made if need be.\n\n'
+        'Weights, configuration, recipe, figures and the card go there; hf-hub:USER/REPOSITORY then loads it. Needs\n'
+        '`hf auth login`, or a token that may write in $HF_TOKEN. Cut off, it goes on with the same command.\n'
+        'Other files in the repository stay.'),
+        'scae publish runs/classifier me/classifier --private'),
 }
 
 

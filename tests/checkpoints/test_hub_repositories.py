@@ -1,14 +1,8 @@
 """Checkpoints in a repository of the Hugging Face Hub, served by a real server of its protocol."""
 
-import hashlib
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import timm
@@ -17,58 +11,9 @@ import torch
 from scae_zoo import CheckpointError, create_autoencoder, create_segmenter
 
 from ..support.checkpoint_folders import ARCHITECTURE, write_autoencoder
-from ..support.processes import Process, code
+from ..support.hub import REVISION, hub, python
 
-REVISION = '0123456789' * 4
 LOAD = f"from scae_zoo import create_autoencoder; create_autoencoder({ARCHITECTURE!r}, weights='hf-hub:me/mine')"
-
-# it is imported, and has read them, before the process is forked
-READ_VARIABLES = 'import importlib, huggingface_hub.constants; importlib.reload(huggingface_hub.constants)\n'
-
-
-@contextmanager
-def hub(folder: Path, cut_off: str = '') -> Iterator[str]:
-    """Serves a folder as the repository me/mine, and breaks the connection in the middle of one file; its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            path = folder / self.path.partition('/resolve/')[2].partition('/')[2]
-            if self.path.startswith('/me/mine/resolve/') and path.is_file():
-                self.answer(path.read_bytes(), path.name)
-            else:
-                self.send_response(404)
-                fault = 'EntryNotFound' if self.path.startswith('/me/mine/') else 'RepoNotFound'
-                self.send_header('X-Error-Code', fault)
-                self.send_header('Content-Length', '0')
-                self.end_headers()
-
-        def answer(self, body: bytes, name: str) -> None:
-            self.send_response(200)
-            self.send_header('Content-Length', str(len(body)))
-            self.send_header('ETag', f'"{hashlib.sha256(body).hexdigest()}"')
-            self.send_header('X-Repo-Commit', REVISION)
-            self.end_headers()
-            if self.command == 'GET':
-                self.wfile.write(body[:len(body) // 2] if name == cut_off else body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f'http://127.0.0.1:{server.server_port}'
-        server.shutdown()
-
-
-def python(
-        text: str, home: Path, address: str, *args: str, offline: bool = False) -> 'subprocess.CompletedProcess[str]':
-    own = {'HF_ENDPOINT': address, 'HF_HOME': str(home), 'HF_HUB_CACHE': str(home / 'hub'), 'NO_PROXY': '127.0.0.1',
-           'HF_HUB_OFFLINE': str(int(offline)), 'HF_HUB_DISABLE_PROGRESS_BARS': '1'}
-    return Process(home.with_suffix('.log'), code, READ_VARIABLES + text, *args, **own).wait()
-
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:

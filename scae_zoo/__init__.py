@@ -6,6 +6,7 @@ Importing this package registers the encoders with timm.
 from .corruption import BlockMask, GaussianNoise, parse_corruption
 from .errors import CheckpointError
 from .factory import create_autoencoder, create_segmenter
+from .inference.tiling import reconstruct
 from .models import scae as _scae  # registers the encoders  # noqa: F401
 from .models.autoencoder import Scae
 from .models.scae import ScaeEncoder
@@ -23,4 +24,5 @@ __all__ = [
     'create_autoencoder',
     'create_segmenter',
     'parse_corruption',
+    'reconstruct',
 ]

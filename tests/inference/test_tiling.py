@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from scae_zoo import create_autoencoder, create_segmenter
+from scae_zoo import create_autoencoder, create_segmenter, reconstruct
 from scae_zoo.inference.network import Network
 from scae_zoo.inference.tiling import in_tiles
 
@@ -20,6 +20,14 @@ def test_classes_in_tiles_are_those_of_the_whole_image(name: str) -> None:
     assert tiled.dtype == torch.uint8
     assert tiled.shape == (1, 1, 130, 100)
     assert (tiled == whole).float().mean() >= 0.999
+
+
+def test_reconstruction_in_tiles_is_that_of_the_whole_image() -> None:
+    model = randomize(create_autoencoder('scae_springenberg9'))
+    x = torch.randn(2, 3, 90, 75)
+    with torch.inference_mode():
+        assert_same(reconstruct(model, x, tile=32), model(x))
+    assert reconstruct(model, x[..., :5, :1]).shape == (2, 3, 5, 1)
 
 
 def test_each_tile_is_prepared_alone() -> None:

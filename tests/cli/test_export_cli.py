@@ -11,10 +11,10 @@ import torch
 
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.checkpoints.finding import find
+from scae_zoo.checkpoints.writing import write
 from scae_zoo.corruption import per_channel
 from scae_zoo.factory import create_encoder
 from scae_zoo.inference import exporting
-from scae_zoo.training.writing import write
 
 from ..support.checkpoint_folders import NOTES
 from ..support.networks import DEFAULT, SHIPPED, randomize

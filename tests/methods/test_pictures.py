@@ -71,7 +71,8 @@ def test_fine_tuning(data: Path, pretrained: Path, tmp_path: Path, capsys: pytes
         if name == 'classes/train':
             assert last == f'pictures    {out}/curve.png'
             assert before == (
-                'not measured, and no examples drawn: there are no images beside those of training; give --test')
+                'not measured, and no examples drawn: there are no images beside those of training; give --test'
+                ', or hold some back with --validation')
         else:
             assert drawn(out / 'examples.png').std() > 0
 

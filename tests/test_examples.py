@@ -14,7 +14,8 @@ from .support.training_commands import run
 
 CLIENTS = {
     'faiss_search': 'faiss', 'grad_cam': 'pytorch_grad_cam', 'lightning_finetuning': 'lightning',
-    'onnx_runtime': 'onnxruntime', 'segmentation_models': 'segmentation_models_pytorch'}
+    'onnx_runtime': 'onnxruntime', 'segmentation_models': 'segmentation_models_pytorch',
+    'transformers_pipeline': 'transformers'}
 
 
 def example(name: str, monkeypatch: pytest.MonkeyPatch, *args: str) -> None:
@@ -80,3 +81,11 @@ def test_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     capsys.readouterr()
     example('onnx_runtime', monkeypatch, 'model.onnx', str(photograph))
     assert capsys.readouterr().out.endswith(f': {photograph}\n')
+
+
+def test_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    example('transformers_pipeline', monkeypatch, str(save(tmp_path / 'photo.png', 3, (40, 40))))
+    found = [line.split('%  ') for line in capsys.readouterr().out.splitlines()]
+    shares = [float(share) for share, _ in found]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)

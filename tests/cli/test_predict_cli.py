@@ -44,6 +44,7 @@ def rows(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text)))
 
 
+@pytest.mark.usefixtures('_float32')
 def test_the_classes_are_those_of_the_middle_by_timms_model(tmp_path: Path) -> None:
     photographs = tmp_path / 'photographs'
     for i, (_, piece) in enumerate(sample_images.cuttings(6, 32, 0)):  # of a size that neither needs to scale
@@ -56,7 +57,7 @@ def test_the_classes_are_those_of_the_middle_by_timms_model(tmp_path: Path) -> N
     for file, name, probability, *_ in found:
         with torch.inference_mode():
             expected = model(as_it_sees(open_rgb(file), model.pretrained_cfg)[:, :, 1:30, 1:30]).softmax(1)[0]
-        assert float(probability) == pytest.approx(expected.max().item(), abs=0.02)  # as close as bfloat16 is
+        assert float(probability) == pytest.approx(expected.max().item(), abs=1e-3)
         assert name == model.pretrained_cfg['label_names'][expected.argmax()]
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['table.csv']
 
@@ -96,6 +97,7 @@ def test_many_labels_have_a_probability_each(
     assert run('predict', photographs / 'a', '--model', model, '--top', '2') == 2
 
 
+@pytest.mark.usefixtures('_float32')
 def test_masks_hold_the_classes_of_the_pixels(
         photographs: Path, segmenter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'masks'
@@ -113,7 +115,7 @@ def test_masks_hold_the_classes_of_the_pixels(
             expected = model(as_it_sees(pixels, cfg)).argmax(1)[0].numpy()
         with Image.open(out / 'a' / f'{path.stem}.png') as mask:
             assert mask.mode == 'P'
-            assert (np.asarray(mask) == expected).mean() > 0.99
+            assert (np.asarray(mask) == expected).mean() > 0.999
             assert np.array_equal(np.asarray(mask.convert('RGB')), CLASS_COLOURS[np.asarray(mask)])
         with Image.open(out / 'a' / f'{path.stem}_overlay.png') as overlay:
             assert overlay.width >= pixels.shape[1]

@@ -6,6 +6,7 @@ import torch
 from scae_zoo import create_autoencoder, create_segmenter, reconstruct
 from scae_zoo.inference.network import Network
 from scae_zoo.inference.tiling import in_tiles
+from scae_zoo.training import precision
 
 from ..support.networks import ARCHITECTURES, assert_same, randomize
 
@@ -52,3 +53,19 @@ def test_images_of_many_sizes_are_answered_in_their_order() -> None:
     together = network.of_images(lambda y: y, images)
     for image, found in zip(images, together, strict=True):
         assert_same(found, network.of_images(lambda y: y, [image])[0])
+
+
+def test_networks_answer_in_the_precision_of_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16, which has three digits, where the device computes with it."""
+    model = randomize(create_autoencoder('scae_springenberg9'))
+    images = [torch.randint(256, (3, 40, 30), dtype=torch.uint8)]
+    found = {}
+    for has in (False, True):
+        monkeypatch.setattr(precision, '_cpu_has_bfloat16', lambda has=has: has)
+        network = Network(model, torch.device('cpu'))
+        assert network.precision == ('bfloat16' if has else 'float32')
+        found[has] = network.of_images(lambda y: y, images)[0]
+        assert found[has].dtype == torch.float32
+    with torch.inference_mode():
+        assert_same(found[False], model(network.input(images[0][None]))[0])
+    assert 0 < (found[True] - found[False]).norm() < 0.05 * found[False].norm()

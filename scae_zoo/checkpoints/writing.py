@@ -77,14 +77,18 @@ def _replacing(folder: Path) -> Iterator[Path]:
 
 
 def require_replaceable(folder: Path) -> None:
-    """Refuse a folder that holds something else than a checkpoint, which would go as that is replaced.
+    """Refuse a place that holds something that would be lost: anything but a checkpoint of ours, and one that a run
+    has made, with its recipe and figures.
 
     Raises:
         CheckpointError: It does.
     """
-    others = sorted({path.name for path in folder.iterdir()} - {*FILES}) if folder.is_dir() else []
-    if others:
-        raise CheckpointError(f'{folder}: holds {others[0]}, which is no part of a checkpoint; give a new folder')
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise CheckpointError(f'{folder}: is a file, which would be lost; give a new folder')
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    others = sorted(there - {*FILES}) or [name for name in ('recipe.yaml', 'metrics.json') if name in there]
+    if others or (there and 'manifest.json' not in there):
+        raise CheckpointError(f'{folder}: holds {[*others, *sorted(there)][0]}, which would be lost; give a new folder')
 
 
 def write(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,7 +111,8 @@ def export(checkpoint: Checkpoint, path: Path, features: bool = False, half: boo
     said = _said(checkpoint, network.pretrained_cfg, pixels)
     data, run, opset = _onnx(graph, channels, output, said) if is_onnx else _pt2(graph, channels, said)
     with torch.inference_mode():
-        difference = max(_difference(run(x), y) for x, y in zip(images, expected, strict=True))
+        differences = [_difference(run(x), y) for x, y in zip(images, expected, strict=True)]
+    difference = max(differences, key=lambda each: math.inf if math.isnan(each) else each)
     if not difference <= (HALF_TOLERANCE if half else TOLERANCE):
         raise ValueError(f'{path}: nothing was written, as it would differ from PyTorch by {difference:.1e} of the '
                          f'largest value{"; leave out --half" * half}')
@@ -125,8 +127,8 @@ def _network(checkpoint: Checkpoint, features: bool) -> Any:
         return create_encoder(checkpoint.architecture, checkpoint, **({'num_classes': 0} if features else {}))
     weights = str(checkpoint.folder.absolute())
     if checkpoint.kind == 'autoencoder':
-        return create_autoencoder(checkpoint.architecture, weights=weights)
-    return create_segmenter(checkpoint.architecture, pretrained=True, weights=weights)
+        return create_autoencoder(checkpoint.architecture, weights=weights, in_chans=checkpoint.in_chans)
+    return create_segmenter(checkpoint.architecture, pretrained=True, weights=weights, in_chans=checkpoint.in_chans)
 
 
 def _images(graph: Graph, channels: int) -> list[torch.Tensor]:

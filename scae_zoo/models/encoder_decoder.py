@@ -13,6 +13,7 @@ from ..checkpoints.finding import find, means_a_folder, open_repository, split_n
 from ..checkpoints.folder import Checkpoint, open_folder
 from ..checkpoints.uploads import checked_name, upload
 from ..checkpoints.writing import require_replaceable, write
+from ..errors import CheckpointError
 from .architectures import ARCHITECTURES
 from .decoder import ScaeDecoder
 from .loading import halves, layer_arguments
@@ -86,6 +87,9 @@ class EncoderDecoder(nn.Module):
         """
         folder = Path(os.path.abspath(os.path.expanduser(save_directory)))
         require_replaceable(folder)
+        if any(isinstance(each, nn.Conv2d) and each.bias is not None for each in self.encoder.blocks.modules()):
+            raise CheckpointError(f'{folder}: nothing was written, as the norms are folded into the convolutions, and '
+                                  'no checkpoint is so; save the network before it is reparameterized')
         card = model_card(
             folder.name, self.pretrained_cfg['architecture'], self.kind, **(model_card_kwargs or {}))
         write(folder, self.encoder, self.decoder, card=card, config=config)

@@ -125,3 +125,18 @@ def test_refusals_are_one_line(
     assert run('export', DEFAULT, '-o', tmp_path / 'model.onnx') == 2
     assert capsys.readouterr().err == "scae: error: this needs onnxscript: pip install 'scae-zoo[export]'\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_networks_of_one_channel(tmp_path: Path) -> None:
+    create_autoencoder('scae_springenberg9', in_chans=1).save_pretrained(tmp_path / 'grey')
+    assert run('export', tmp_path / 'grey', '-o', tmp_path / 'grey.pt2') == 0
+    assert torch.export.load(tmp_path / 'grey.pt2').module()(torch.randn(2, 1, 40, 33)).shape == (2, 1, 40, 33)
+
+
+def test_what_is_no_number_is_not_kept(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = iter([1e-6, float('nan'), 1e-6])
+    monkeypatch.setattr(exporting, '_difference', lambda *_: next(found))
+    assert run('export', SHIPPED, '-o', tmp_path / 'model.pt2') == 2
+    assert 'nothing was written, as it would differ from PyTorch by nan' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Networks saved to a folder and loaded again, as the users of Hugging Face's libraries know it."""
 
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import timm
 import torch
 import yaml
 from huggingface_hub import ModelHubMixin
+from timm.utils import reparameterize_model
 
 from scae_zoo import CheckpointError, Scae, ScaeSegmenter, create_autoencoder, create_segmenter
 from scae_zoo.checkpoints.finding import WEIGHTS
@@ -93,7 +95,7 @@ def test_the_folder_is_that_of_a_run(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path) -> None:
     model = create_autoencoder(ARCHITECTURE)
     (tmp_path / 'diary.txt').touch()
-    with pytest.raises(CheckpointError, match='holds diary.txt, which is no part of a checkpoint; give a new folder'):
+    with pytest.raises(CheckpointError, match='holds diary.txt, which would be lost; give a new folder'):
         model.save_pretrained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['diary.txt']
     model.save_pretrained(tmp_path / 'mine')
@@ -105,3 +107,30 @@ def test_refusals(tmp_path: Path) -> None:
         Scae.from_pretrained('no/thing')
     with pytest.raises(CheckpointError, match='holds a classifier, not an autoencoder'):
         Scae.from_pretrained(DEFAULT)
+
+
+@pytest.mark.parametrize('there', ['a file', 'another network', 'a run with its figures', 'nothing but a card'])
+def test_nothing_that_is_there_is_lost(tmp_path: Path, there: str) -> None:
+    folder = tmp_path / 'there'
+    if there == 'a file':
+        folder.write_text('mine')
+    elif there == 'a run with its figures':
+        shutil.copytree(WEIGHTS / SHIPPED, folder)
+    else:
+        folder.mkdir()
+        (folder / 'README.md').write_text('mine')
+        if there == 'another network':
+            (folder / 'model.safetensors').write_bytes(b'of others')
+    before = {path: path.read_bytes() for path in [folder, *folder.rglob('*')] if path.is_file()}
+    with pytest.raises(CheckpointError, match='would be lost; give a new folder'):
+        create_autoencoder('scae_springenberg9').save_pretrained(folder)
+    assert {path: path.read_bytes() for path in [folder, *folder.rglob('*')] if path.is_file()} == before
+
+
+def test_what_could_not_be_loaded_again_is_not_written(tmp_path: Path) -> None:
+    create_autoencoder('scae_springenberg9').save_pretrained(tmp_path / 'mine')
+    folded = reparameterize_model(create_autoencoder('scae_springenberg9').eval())
+    with pytest.raises(CheckpointError, match='save the network before it is reparameterized'):
+        folded.save_pretrained(tmp_path / 'mine')
+    Scae.from_pretrained(tmp_path / 'mine')
+    create_autoencoder('scae_springenberg9').save_pretrained(tmp_path / 'mine')  # one of ours, without figures

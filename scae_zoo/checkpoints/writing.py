@@ -21,6 +21,8 @@ from .finding import WEIGHTS, split_name
 from .folder import DECODER, ENCODER, MULTI_LABEL, Checkpoint, as_json, open_folder
 
 FILES = (ENCODER, DECODER, 'config.json', 'recipe.yaml', 'metrics.json', 'README.md', 'manifest.json')
+OURS = {  # the entries of config.json that are read off the network
+    'architecture', 'num_classes', 'num_features', 'global_pool', 'model_args', 'pretrained_cfg', 'decoder'}
 
 
 class Decoder(Protocol):
@@ -116,6 +118,7 @@ def write(
 
     Raises:
         CheckpointError: The disk is full or the folder cannot be written; nothing is left half-written.
+        ValueError: ``config`` has an entry that is the network's own, or other names than one a class.
     """
     folder = expand_path(folder)
     with _replacing(folder) as partial:
@@ -133,6 +136,24 @@ def write(
     return open_folder(folder)
 
 
+def _require_others(config: Mapping[str, Any], classes: int) -> None:
+    """Refuse entries of ``config.json`` that are none of the caller's, or would name other classes than there are.
+
+    Raises:
+        ValueError: There are some.
+    """
+    if ours := sorted(config.keys() & OURS):
+        raise ValueError(f'config: {", ".join(ours)} cannot be given, as the network itself says it; leave it out')
+    if 'labels' in config:  # which timm would take for label_names
+        raise ValueError('config: labels is called label_names')
+    names = config.get('label_names')
+    usable = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    if names is not None and not (usable and len(names) == classes):
+        given = f'{len(names)} names' if usable else repr(names)
+        raise ValueError(f'config: label_names must be a list of names, one for each of the {classes} classes in their '
+                         f'order, not {given}')
+
+
 def _write_config(
         path: Path,
         name: str,
@@ -141,6 +162,7 @@ def _write_config(
         multi_label: bool,
         others: Mapping[str, Any],
 ) -> None:
+    _require_others(others, encoder.num_classes if decoder is None else decoder.num_classes or 0)
     architecture, tag = split_name(name)
     cfg = {'num_classes': encoder.num_classes}
     if architecture == encoder.pretrained_cfg['architecture']:
@@ -148,7 +170,7 @@ def _write_config(
     ours: dict[str, Any] = {'pretrained_cfg': cfg}
     if decoder is not None:
         ours['decoder'] = {'shortcuts': decoder.shortcuts, 'num_classes': decoder.num_classes}
-    save_config_for_hf(encoder, str(path), {**ours, **others})
+    save_config_for_hf(encoder, str(path), {**others, **ours})
     config = for_transformers(json.loads(path.read_text()), multi_label)
     path.write_text(json.dumps(config, indent=2) + '\n')
 

@@ -72,7 +72,8 @@ class EncoderDecoder(nn.Module):
 
         Args:
             save_directory: The folder. A checkpoint that is there is replaced.
-            config: Other entries of ``config.json``, such as ``{'label_names': ['cat', 'dog']}``.
+            config: Other entries of ``config.json``, such as ``{'label_names': ['cat', 'dog']}``, a name for each of a
+                segmenter's classes.
             repo_id: Where to push it; by default a repository of your own with the folder's name.
             push_to_hub: Whether to push it, too.
             model_card_kwargs: What the card in ``README.md`` says: ``summary``, ``dataset``, ``test_dataset``,
@@ -84,6 +85,7 @@ class EncoderDecoder(nn.Module):
 
         Raises:
             CheckpointError: The folder cannot be written, or holds something else.
+            ValueError: ``config`` has an entry that is the network's own, or other names than one a class.
         """
         folder = Path(os.path.abspath(os.path.expanduser(save_directory)))
         require_replaceable(folder)

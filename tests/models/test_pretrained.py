@@ -1,6 +1,7 @@
 """Networks saved to a folder and loaded again, as the users of Hugging Face's libraries know it."""
 
 import inspect
+import json
 import shutil
 from pathlib import Path
 
@@ -107,6 +108,24 @@ def test_refusals(tmp_path: Path) -> None:
         Scae.from_pretrained('no/thing')
     with pytest.raises(CheckpointError, match='holds a classifier, not an autoencoder'):
         Scae.from_pretrained(DEFAULT)
+
+
+@pytest.mark.parametrize(('config', 'fault'), [
+    ({'label_names': {0: 'x', 1: 'y', 2: 'z'}}, 'one for each of the 3 classes in their order, not {0:'),
+    ({'label_names': 'xyz'}, "in their order, not 'xyz'"), ({'label_names': [1, 2, 3]}, r'in their order, not \[1, 2'),
+    ({'label_names': ['x', 'y']}, 'in their order, not 2 names'),
+    ({'labels': ['x', 'y', 'z']}, 'is called label_names'), ({'decoder': None}, 'decoder cannot be given'),
+    ({'pretrained_cfg': {'mean': [0]}}, 'pretrained_cfg cannot be given'),
+    ({'model_args': {}, 'architecture': 'other'}, 'architecture, model_args cannot be given')])
+def test_a_configuration_of_another_network_is_not_written(tmp_path: Path, config: dict, fault: str) -> None:
+    """And one that is there stays."""
+    model = create_segmenter(ARCHITECTURE, 3, 'random')
+    model.save_pretrained(tmp_path / 'mine', config={'label_names': ['x', 'y', 'z'], 'note': 'mine'})
+    written = (tmp_path / 'mine' / 'config.json').read_text()
+    assert json.loads(written)['note'] == 'mine'
+    with pytest.raises(ValueError, match=fault):
+        model.save_pretrained(tmp_path / 'mine', config=config)
+    assert (tmp_path / 'mine' / 'config.json').read_text() == written
 
 
 @pytest.mark.parametrize('there', ['a file', 'another network', 'a run with its figures', 'nothing but a card'])

@@ -10,7 +10,7 @@ from .errors import CheckpointError
 from .models.architectures import ARCHITECTURES
 from .models.autoencoder import Scae
 from .models.loading import create_encoder as create_encoder  # here for those who create the other two here
-from .models.loading import halves, layer_arguments
+from .models.loading import halves, layer_arguments, require_classes, require_known
 from .models.segmenter import ScaeSegmenter
 
 OWN_WEIGHTS = "weights of your own: weights='FOLDER' or 'hf-hub:USER/REPOSITORY'"
@@ -94,8 +94,7 @@ def create_segmenter(
     if num_classes is None and not pretrained:
         raise ValueError(
             'num_classes is needed for a segmenter that is not trained yet; pretrained=True loads a trained one')
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f'num_classes must be at least 1, not {num_classes}')
+    require_classes(num_classes)
     if weights and init == 'random' and not pretrained:
         raise ValueError("init='random' takes no weights; leave one of the two out")
     any_encoder = init == 'encoder' and (weights or '.' in name)
@@ -133,9 +132,7 @@ def _found(model: str, kind: str | None, way_out: str) -> Checkpoint:
     if Path(os.path.expanduser(model)).is_dir() or ':' in model:
         checkpoint = open_elsewhere(model) or (None if is_name else open_folder(model))
     if checkpoint is not None:
-        if checkpoint.architecture not in ARCHITECTURES:
-            raise CheckpointError(
-                f'{model}: is for {checkpoint.architecture or "no architecture"}, not one of this zoo')
+        require_known(checkpoint)
         checkpoint.require(kind)
         return checkpoint
     if not is_name:

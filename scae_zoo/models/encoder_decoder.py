@@ -14,9 +14,10 @@ from ..checkpoints.folder import Checkpoint, open_folder
 from ..checkpoints.uploads import checked_name, upload
 from ..checkpoints.writing import require_replaceable, write
 from ..errors import CheckpointError
+from ..places import expand
 from .architectures import ARCHITECTURES
 from .decoder import ScaeDecoder
-from .loading import halves, layer_arguments
+from .loading import halves, layer_arguments, require_classes, require_known
 from .scae import ScaeEncoder
 
 N = TypeVar('N', bound='EncoderDecoder')
@@ -87,7 +88,7 @@ class EncoderDecoder(nn.Module):
             CheckpointError: The folder cannot be written, or holds something else.
             ValueError: ``config`` has an entry that is the network's own, or other names than one a class.
         """
-        folder = Path(os.path.abspath(os.path.expanduser(save_directory)))
+        folder = Path(os.path.abspath(expand(save_directory)))
         require_replaceable(folder)
         if any(isinstance(each, nn.Conv2d) and each.bias is not None for each in self.encoder.blocks.modules()):
             raise CheckpointError(f'{folder}: nothing was written, as the norms are folded into the convolutions, and '
@@ -162,13 +163,17 @@ class EncoderDecoder(nn.Module):
         Raises:
             CheckpointError: It is missing, damaged, or another kind of network.
             TypeError: There is no such argument.
+            ValueError: ``shortcuts`` contradicts the checkpoint, ``num_classes`` is not positive, or there is no home
+                folder that ``~`` stands for.
         """
         ours = {'shortcuts', 'in_chans', *(['num_classes'] if cls.kind == 'segmenter' else [])}
         layers = layer_arguments({key: value for key, value in model_kwargs.items() if key not in ours})
+        require_classes(model_kwargs.get('num_classes'))
         checkpoint = _found(
             pretrained_model_name_or_path, cls.kind, revision, None if cache_dir is None else os.fspath(cache_dir),
             force_download=force_download, token=token, local_files_only=local_files_only)
-        checkpoint.require_architecture(checkpoint.architecture)
+        require_known(checkpoint)
+        checkpoint.require_architecture(checkpoint.architecture)  # for what else its configuration says
         checkpoint.require(cls.kind)
         return cls(*halves(
             checkpoint.architecture, checkpoint, layers=layers,
@@ -178,9 +183,11 @@ class EncoderDecoder(nn.Module):
 def _found(
         place: str | os.PathLike[str], kind: str, revision: str | None, cache_dir: str | None, **options: Any,
 ) -> Checkpoint:
-    text = os.fspath(place)
+    text = expand(place)
     if split_name(text)[0] in ARCHITECTURES and not means_a_folder(text):
         return find(text, kind=kind, cache_dir=cache_dir)
-    if isinstance(place, os.PathLike) or os.path.isdir(os.path.expanduser(text)):
-        return open_folder(place)
+    # no repository begins with a dot or a slash, or has two slashes in its name; its revision may have some
+    is_path = text.startswith(('.', os.sep)) or text.partition('@')[0].count(os.sep) > 1
+    if is_path or isinstance(place, os.PathLike) or os.path.isdir(text):
+        return open_folder(text)
     return open_repository(f'{text}@{revision}' if revision else text, cache_dir, **options)

@@ -7,6 +7,7 @@ import timm
 import torch
 
 from ..checkpoints.folder import DECODER, ENCODER, Checkpoint, misfit, shapes
+from ..errors import CheckpointError
 from .architectures import ARCHITECTURES
 from .decoder import ScaeDecoder
 from .scae import ScaeEncoder
@@ -61,6 +62,27 @@ def layer_arguments(kwargs: Mapping[str, Any]) -> dict[str, Any]:
         raise TypeError(f'{unknown[0]}: no such argument; beside those that are documented there are act_layer, '
                         'norm_layer, device and dtype')
     return layers
+
+
+def require_classes(num_classes: int | None) -> None:
+    """Refuse a number of classes that a segmenter cannot have.
+
+    Raises:
+        ValueError: It is not positive.
+    """
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f'num_classes must be at least 1, not {num_classes}')
+
+
+def require_known(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint of none of our architectures.
+
+    Raises:
+        CheckpointError: It is one.
+    """
+    if checkpoint.architecture not in ARCHITECTURES:
+        raise CheckpointError(f'{checkpoint.folder / "config.json"}: is for {checkpoint.architecture}, not one of this '
+                              f'zoo ({", ".join(ARCHITECTURES)}); give another folder')
 
 
 def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:

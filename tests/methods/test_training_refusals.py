@@ -168,7 +168,7 @@ def test_a_checkpoint_of_another_network(data: Path, tmp_path: Path, capsys: pyt
     for command in (['finetune', data / 'classes', '--from'], ['probe', '--data', data / 'classes'],
                     ['evaluate', '--data', data / 'classes'], ['info']):
         assert run(*command, tmp_path / 'other') == 2
-        assert 'other: is for test_resnet, not one of this zoo' in capsys.readouterr().err
+        assert 'other/config.json: is for test_resnet, not one of this zoo' in capsys.readouterr().err
 
 
 def test_a_tag_names_no_folder(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

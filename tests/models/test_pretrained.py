@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from scae_zoo import CheckpointError, Scae, ScaeSegmenter, create_autoencoder, c
 from scae_zoo.checkpoints.finding import WEIGHTS
 from scae_zoo.checkpoints.folder import open_folder
 
-from ..support.checkpoint_folders import ARCHITECTURE, same
+from ..support.checkpoint_folders import ARCHITECTURE, edit, same
 from ..support.networks import DEFAULT, SHIPPED, randomize
+from ..support.training_commands import run
 
 
 @pytest.mark.parametrize('method', ['save_pretrained', 'push_to_hub', 'from_pretrained'])
@@ -104,10 +107,46 @@ def test_refusals(tmp_path: Path) -> None:
         ScaeSegmenter.from_pretrained(tmp_path / 'mine')
     with pytest.raises(TypeError, match='num_classes: no such argument'):
         Scae.from_pretrained(tmp_path / 'mine', num_classes=3)
+    segmenter = create_segmenter(ARCHITECTURE, 3, 'random')
+    segmenter.save_pretrained(tmp_path / 'segmenter')
+    for classes in (-1, 0):
+        with pytest.raises(ValueError, match=f'num_classes must be at least 1, not {classes}'):
+            ScaeSegmenter.from_pretrained(tmp_path / 'segmenter', num_classes=classes)
     with pytest.raises(CheckpointError, match='no/thing: model.safetensors could not be downloaded'):
         Scae.from_pretrained('no/thing')
     with pytest.raises(CheckpointError, match='holds a classifier, not an autoencoder'):
         Scae.from_pretrained(DEFAULT)
+
+
+@pytest.mark.parametrize('place', ['./mine', '../mine', '/no/mine', '~/mine', 'my/own/mine', Path('my/mine')])
+def test_a_path_is_not_looked_for_on_the_hub(place: str | Path) -> None:
+    folder = re.escape(os.path.expanduser(os.path.normpath(place)))
+    with pytest.raises(CheckpointError, match=f"^{folder}: is not a checkpoint's folder \\(not found\\)"):
+        Scae.from_pretrained(place)
+
+
+@pytest.mark.parametrize('name', ['no/mine@refs/pr/1', 'hf-hub:no/mine@refs/pr/1'])
+def test_a_revision_with_slashes_is_no_path(name: str) -> None:
+    with pytest.raises(CheckpointError, match='no/mine: model.safetensors could not be downloaded'):
+        Scae.from_pretrained(name)
+
+
+def test_a_home_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for call in (create_autoencoder(ARCHITECTURE).save_pretrained, Scae.from_pretrained):
+        with pytest.raises(ValueError, match='there is no user nobody-of-that-name; give the whole path'):
+            call('~nobody-of-that-name/mine')
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_architecture_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    create_autoencoder(ARCHITECTURE).save_pretrained(tmp_path / 'mine')
+    edit(tmp_path / 'mine' / 'config.json', lambda config: {**config, 'architecture': 'scae_other'})
+    fault = f'{tmp_path}/mine/config.json: is for scae_other, not one of this zoo .*{ARCHITECTURE}'
+    with pytest.raises(CheckpointError, match=fault):
+        Scae.from_pretrained(tmp_path / 'mine')
+    assert run('info', tmp_path / 'mine') == 2
+    assert re.search(fault, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(('config', 'fault'), [

@@ -1,6 +1,7 @@
 """An encoder's bare state-dict, a safetensors file as other trainers leave it, to start from."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import CheckpointError
-from .folder import Checkpoint, misfit, shapes
+from .folder import PICKLES, Checkpoint, misfit, shapes
 
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
 
-PICKLES = '.pt', '.pth', '.bin', '.ckpt', '.pkl', '.tar'
 FIRST = 'blocks.0.conv.weight'  # of the encoder's keys: what stands before it in a file stands before them all
+# without a single quote, to be read in a shell; timm's train.py keeps its options, a Namespace, beside the weights
 CONVERT = (
-    "import torch, safetensors.torch as st; s = torch.load('{0}', weights_only=True); s = s.get('state_dict', s); "
-    "st.save_file({{k: v.clone() for k, v in s.items() if torch.is_tensor(v)}}, '{1}')")
+    'import argparse, sys, torch, safetensors.torch as st; '
+    'torch.serialization.add_safe_globals([argparse.Namespace]); '
+    's = torch.load(sys.argv[1], "cpu", weights_only=True); '
+    's = s.get("state_dict") or s.get("model") or s; '
+    's = {k: v.clone(memory_format=torch.contiguous_format) for k, v in s.items() if torch.is_tensor(v)}; '
+    'st.save_file(s, sys.argv[2])')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +67,9 @@ def refuse_pickle(path: Path) -> None:
         CheckpointError: It is one, by its name.
     """
     if path.suffix in PICKLES:
-        code = CONVERT.format(path, path.with_suffix('.safetensors'))
+        command = shlex.join(['python', '-c', CONVERT, str(path), str(path.with_suffix('.safetensors'))])
         raise CheckpointError(f'{path}: is a pickle, which is never loaded, as it may run any code; convert it, and '
-                              f'give the new file: python -c "{code}"')
+                              f'give the new file: {command}')
 
 
 def open_bare(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # timm is imported where it is needed: `scae list` does witho
 ENVIRONMENT = 'SCAE_ZOO_CHECKPOINTS'
 ENCODER = 'model.safetensors'
 DECODER = 'decoder.safetensors'
+PICKLES = '.pt', '.pth', '.bin', '.ckpt', '.pkl', '.tar'
 HEADLINES = {  # of the entries in metrics.json
     'denoising_psnr': '{denoised:.2f} dB at sigma {sigma:g}',
     'filling_psnr': '{filled_inside:.2f} dB inside {corruption}',
@@ -62,7 +63,7 @@ class Checkpoint:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            pickles = [p.name for p in self.folder.glob('*') if p.suffix in {'.bin', '.pth', '.pt', '.pkl', '.ckpt'}]
+            pickles = [p.name for p in self.folder.glob('*') if p.suffix in PICKLES]
             if pickles:
                 raise self.error(file, f'not found, only {pickles[0]}; pickles are never loaded') from None
             raise self.error(file, 'not found') from None

@@ -1,13 +1,21 @@
 """``scae finetune --from FILE.safetensors``: encoders that other trainers have left."""
 
+import argparse
 import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import timm
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from timm.utils import CheckpointSaver
 
 from scae_zoo.checkpoints.folder import open_folder
 
@@ -16,6 +24,16 @@ from ..support.training_commands import SMALL, run
 
 ARCHITECTURE = 'scae_springenberg9'
 State = dict[str, torch.Tensor]
+
+
+@dataclass
+class Runs:
+    """It makes a folder when it is loaded."""
+
+    place: str
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (self.place,)
 
 
 @pytest.fixture(scope='module')
@@ -90,15 +108,46 @@ def test_files_that_are_none(
     assert f'{tmp_path / name}: {fault}' in capsys.readouterr().err
 
 
+def saved_by_timm(path: Path, state: State) -> None:
+    """As its train.py does, with --channels-last."""
+    model = timm.create_model(ARCHITECTURE, num_classes=7)
+    model.load_state_dict(state)
+    model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    args = argparse.Namespace(model=ARCHITECTURE, lr=0.1, mean=(0.5, 0.5), model_kwargs={}, device='cpu', resume=None)
+    saver = CheckpointSaver(model, optimizer, args=args, checkpoint_dir=str(path.parent))
+    saver.save_checkpoint(3, metric=81.5)
+    (path.parent / 'last.pth.tar').rename(path)
+
+
+@pytest.mark.parametrize('save', [
+    saved_by_timm, lambda path, state: torch.save({'model': state, 'epoch': 3}, path),
+    lambda path, state: torch.save(state, path)], ids=['timm', 'model', 'bare'])
+@pytest.mark.parametrize('name', ['x.pth', """a "new" $HOME's `one`.pth.tar"""])
 def test_a_pickle_is_refused_with_what_converts_it(
-        state: State, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({'state_dict': state, 'epoch': 3}, tmp_path / 'x.pth')
-    assert run('finetune', data / 'classes', *SMALL, '--from', tmp_path / 'x.pth') == 2
+        save: Callable[[Path, State], None], name: str, state: State, data: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    save(tmp_path / name, state)
+    assert run('finetune', data / 'classes', *SMALL, '--from', tmp_path / name) == 2
     error = capsys.readouterr().err
-    assert f'{tmp_path}/x.pth: is a pickle, which is never loaded' in error
+    assert f'{tmp_path / name}: is a pickle, which is never loaded' in error
     assert error.count('\n') == 1
-    exec(error.split('python -c "')[1].removesuffix('"\n'))
-    assert (tmp_path / 'x.safetensors').is_file()
+    command = error.partition('give the new file: ')[2]
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
+    subprocess.run(command, shell=True, check=True, env={**os.environ, 'PATH': path})
+    converted = load_file((tmp_path / name).with_suffix('.safetensors'))
+    assert converted.keys() == state.keys()
+    assert all(torch.equal(converted[key], state[key]) for key in state)
+
+
+def test_the_converter_runs_no_code(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({'state_dict': {}, 'args': Runs(str(tmp_path / 'ran'))}, tmp_path / 'x.pth')
+    assert run('finetune', data / 'classes', *SMALL, '--from', tmp_path / 'x.pth') == 2
+    command = shlex.split(capsys.readouterr().err.partition('give the new file: ')[2])
+    result = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True)
+    assert 'Weights only load failed' in result.stderr
+    assert not (tmp_path / 'ran').exists()
+    assert not (tmp_path / 'x.safetensors').exists()
 
 
 def test_a_segmenter_starts_from_no_such_file(

@@ -5,6 +5,7 @@ import argparse
 from ..checkpoints.uploads import checked_name, others_in, sent_files, upload
 from ..errors import CheckpointError
 from ..factory import find_checkpoint
+from ..models.loading import require_loadable
 from ..places import expand
 from .arguments import Command
 
@@ -12,6 +13,7 @@ from .arguments import Command
 def publish_command(args: argparse.Namespace) -> int:
     checkpoint = find_checkpoint(args.checkpoint)
     files = sent_files(checkpoint)
+    require_loadable(checkpoint)
     where = f'{args.repository}{" (private)" * args.private}'
     print(f'{checkpoint.name} {"would go" if args.dry_run else "goes"} to {where}:')
     for file in files:

@@ -85,6 +85,18 @@ def require_known(checkpoint: Checkpoint) -> None:
                               f'zoo ({", ".join(ARCHITECTURES)}); give another folder')
 
 
+def require_loadable(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose weights are not those of the network that its configuration describes.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, or holds another network.
+    """
+    if checkpoint.kind == 'classifier':
+        create_encoder(checkpoint.architecture, checkpoint)
+    else:
+        halves(checkpoint.architecture, checkpoint, layers={})
+
+
 def given(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that are not None."""
     return {key: value for key, value in kwargs.items() if value is not None}

@@ -1,6 +1,8 @@
 """``scae publish``, against a server of the Hub's protocol."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from scae_zoo import Scae, create_segmenter
 from scae_zoo.checkpoints.finding import WEIGHTS
 
-from ..support.checkpoint_folders import ARCHITECTURE
+from ..support.checkpoint_folders import ARCHITECTURE, edit
 from ..support.hub import CUT, hub, python
 from ..support.networks import SHIPPED, randomize
 from ..support.training_commands import run
@@ -138,6 +140,31 @@ def test_goes_on_after_a_cut(folder: Path, tmp_path: Path) -> None:
         theirs = python(PUBLISH, tmp_path / 'home', address, str(folder), 'you/mine')
         assert theirs.returncode == 2
         assert 'you/mine: could not be published: the token may not write there (403)' in theirs.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(('file', 'change', 'fault'), [
+    ('decoder.safetensors', None, 'decoder.safetensors: not found'),
+    ('decoder.safetensors', lambda state: {**state, 'head.bias': torch.ones(4)}, 'head.bias is (4,) in the file'),
+    ('model.safetensors', lambda state: {**state, 'blocks.1.bn.bias': torch.ones(4)}, 'blocks.1.bn.bias is (4,) in'),
+    ('config.json', lambda config: {**config, 'decoder': {'shortcuts': True, 'num_classes': 4}}, 'does not fit'),
+])
+def test_what_could_not_be_loaded_is_not_sent(
+        file: str, change: Callable | None, fault: str, folder: Path, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a folder without a manifest, whose files nobody has recorded."""
+    copy = Path(shutil.copytree(folder, tmp_path / 'copy'))
+    (copy / 'manifest.json').unlink()
+    assert run('publish', copy, 'me/mine', '--dry-run') == 0
+    capsys.readouterr()
+    if change is None:
+        (copy / file).unlink()
+    else:
+        edit(copy / file, change)
+    assert run('publish', copy, 'me/mine') == 2  # the tests have no network
+    output = capsys.readouterr()
+    assert output.err.count('\n') == 1
+    assert fault in output.err
+    assert 'goes to' not in output.out
 
 
 @pytest.mark.parametrize(('name', 'fault'), [

@@ -77,7 +77,9 @@ def upload(
         commit_message: str = '',
         **options: Any,
 ) -> str:
-    """Upload a checkpoint to a repository, which is made if need be; what is there already is not sent again.
+    """Upload a checkpoint to a repository, which is made if need be; what is there already is not sent again. Files of
+    an earlier checkpoint that this one has not, such as a decoder, are removed; no others, and nothing where patterns
+    say what is uploaded or removed.
 
     Args:
         checkpoint: The checkpoint.
@@ -94,6 +96,9 @@ def upload(
         CheckpointError: It could not be uploaded.
     """
     files = [file.name for file in sent_files(checkpoint)]
+    stale = [name for name in FILES if name not in (*files, 'README.md')]  # a card may be written on the Hub
+    if not options.get('allow_patterns'):
+        options = {**options, 'allow_patterns': files, 'delete_patterns': options.get('delete_patterns') or stale}
     with _faults_named(repo):
         api = HfApi(token=token)
         repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
@@ -101,7 +106,7 @@ def upload(
             raise CheckpointError(f'{repo}: is public already; make it private on the Hub, or give another repository')
         return api.upload_folder(
             repo_id=repo, folder_path=checkpoint.folder, commit_message=commit_message or f'Upload {checkpoint.name}',
-            **{**options, 'allow_patterns': options.get('allow_patterns') or files})
+            **options)
 
 
 @contextmanager

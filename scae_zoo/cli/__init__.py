@@ -72,7 +72,7 @@ COMMANDS = {  # the module of each, what it does, and an example
         'Upload a checkpoint to a repository of the Hugging Face Hub, which is made if need be.\n\n'
         'Weights, configuration, recipe, figures and the card go there; hf-hub:USER/REPOSITORY then loads it. Needs\n'
         '`hf auth login`, or a token that may write in $HF_TOKEN. Cut off, it goes on with the same command.\n'
-        'Other files in the repository stay.'),
+        'What an earlier checkpoint left there is replaced, or removed where this one has no such file; others stay.'),
         'scae publish runs/classifier me/classifier --private'),
 }
 

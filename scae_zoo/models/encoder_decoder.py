@@ -117,7 +117,8 @@ class EncoderDecoder(nn.Module):
             model_card_kwargs: dict[str, Any] | None = None,
     ) -> str:
         """Upload what ``save_pretrained`` writes to a repository of the Hugging Face Hub, which is made if need be; all
-        arguments are those of ``huggingface_hub.ModelHubMixin.push_to_hub``.
+        arguments are those of ``huggingface_hub.ModelHubMixin.push_to_hub``. Without patterns, recipe and figures of an
+        earlier checkpoint are removed there, as they are of other weights.
 
         Returns:
             The address of the commit.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 from scae_zoo import Scae, create_segmenter
@@ -71,16 +72,22 @@ else:
 
 def test_pushed_without_a_folder(tmp_path: Path) -> None:
     text = f"""
-import scae_zoo
+import pathlib, scae_zoo
 model = scae_zoo.Scae.from_pretrained({SHIPPED!r})
 print(model.push_to_hub('me/mine', private=True, model_card_kwargs={{'summary': 'Mine.'}}))
+figures = pathlib.Path({str(tmp_path)!r}, 'mine', 'metrics.json')
+figures.write_text('{{}}')  # of an earlier checkpoint
+model.push_to_hub('me/mine', allow_patterns='README.md', model_card_kwargs={{'summary': 'Only the card.'}})
+assert figures.exists()
+model.push_to_hub('me/mine', model_card_kwargs={{'summary': 'Again mine.'}})
+assert not figures.exists()
 """
     with hub(tmp_path / 'mine') as address:
         result = python(text, tmp_path / 'home', address)
         assert result.returncode == 0, result.stderr
         assert result.stdout.startswith(f'{address}/me/mine/commit/')
         assert address.private
-    assert 'Mine.' in (tmp_path / 'mine' / 'README.md').read_text()
+    assert 'Again mine.' in (tmp_path / 'mine' / 'README.md').read_text()
     model, expected = (Scae.from_pretrained(place).state_dict() for place in (tmp_path / 'mine', SHIPPED))
     assert all(torch.equal(model[key], expected[key]) for key in expected)
 
@@ -140,6 +147,26 @@ def test_goes_on_after_a_cut(folder: Path, tmp_path: Path) -> None:
         theirs = python(PUBLISH, tmp_path / 'home', address, str(folder), 'you/mine')
         assert theirs.returncode == 2
         assert 'you/mine: could not be published: the token may not write there (403)' in theirs.stderr.splitlines()[-1]
+
+
+def test_an_encoder_takes_the_place_of_a_segmenter(folder: Path, tmp_path: Path) -> None:
+    """What others have put there stays, and the card that they may have written on the Hub."""
+    encoder = tmp_path / 'encoder'
+    timm.models._hub.save_for_hf(timm.create_model(ARCHITECTURE, num_classes=5), encoder, safe_serialization=True)
+    mine = tmp_path / 'mine'
+    with hub(mine) as address:
+        assert python(PUBLISH, tmp_path / 'home', address, str(folder), 'me/mine').returncode == 0
+        for name in ('recipe.yaml', 'metrics.json', 'other.txt'):
+            (mine / name).write_text('{}')
+        card = (mine / 'README.md').read_bytes()
+        result = python(PUBLISH, tmp_path / 'home', address, str(encoder), 'me/mine')
+        assert result.returncode == 0, result.stderr
+        assert contents(mine) == {**contents(encoder), 'README.md': card, 'other.txt': b'{}'}
+        loaded = python("""
+import timm, scae_zoo
+assert timm.create_model('hf-hub:me/mine', pretrained=True).num_classes == 5
+""", tmp_path / 'home', address)
+    assert loaded.returncode == 0, loaded.stderr
 
 
 @pytest.mark.parametrize(('file', 'change', 'fault'), [

@@ -83,6 +83,8 @@ def hub(folder: Path, cut_off: str = '', faults: Mapping[str, int] | None = None
                     (folder / value['path']).write_bytes(base64.b64decode(value['content']))
                 elif operation['key'] == 'lfsFile':
                     (folder / value['path']).write_bytes(here.objects[value['oid']])
+                elif operation['key'] == 'deletedFile':
+                    (folder / value['path']).unlink()
             self.answer({'commitUrl': f'{here}/me/mine/commit/{REVISION}', 'commitOid': REVISION})
 
         def do_PUT(self) -> None:

@@ -63,7 +63,7 @@ def others_in(repo: str, sent: Iterable[Sent]) -> list[str]:
     Raises:
         CheckpointError: The Hub does not answer.
     """
-    with _faults_named(repo):
+    with _faults_named(repo, 'is published, but what else it holds could not be listed'):
         there = HfApi().list_repo_files(repo)
     return sorted({*there} - {file.name for file in sent} - {'.gitattributes'})
 
@@ -99,7 +99,7 @@ def upload(
     stale = [name for name in FILES if name not in (*files, 'README.md')]  # a card may be written on the Hub
     if not options.get('allow_patterns'):
         options = {**options, 'allow_patterns': files, 'delete_patterns': options.get('delete_patterns') or stale}
-    with _faults_named(repo):
+    with _faults_named(repo, 'could not be published'):
         api = HfApi(token=token)
         repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
         if private and not api.repo_info(repo).private:
@@ -110,15 +110,15 @@ def upload(
 
 
 @contextmanager
-def _faults_named(repo: str) -> Iterator[None]:
+def _faults_named(repo: str, what: str) -> Iterator[None]:
     try:
         yield
     except CheckpointError:
         raise
     except Exception as error:  # the Hub's client raises those of its HTTP library, of the system and of its own
         fault, way_out = _meaning(error)
-        raise CheckpointError(f'{repo}: could not be published: {fault}. Ways out: {way_out}; then do the same again: '
-                              'what has arrived is not sent twice') from error
+        raise CheckpointError(f'{repo}: {what}: {fault}. Ways out: {way_out}; then do the same again: what has '
+                              'arrived is not sent twice') from error
 
 
 def _meaning(error: Exception) -> tuple[str, str]:

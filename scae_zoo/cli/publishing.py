@@ -1,6 +1,7 @@
 """``scae publish``: a checkpoint to a repository of the Hugging Face Hub."""
 
 import argparse
+import sys
 
 from ..checkpoints.uploads import checked_name, others_in, sent_files, upload
 from ..errors import CheckpointError
@@ -22,7 +23,12 @@ def publish_command(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     print(f'published: {upload(checkpoint, args.repository, private=args.private or None)}')
-    if others := others_in(args.repository, files):
+    try:
+        others = others_in(args.repository, files)
+    except CheckpointError as error:
+        print(f'scae: warning: {error}', file=sys.stderr)
+        return 0
+    if others:
         print(f'it holds other files, too, which were left as they are: {", ".join(others)}')
     return 0
 

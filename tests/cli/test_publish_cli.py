@@ -149,6 +149,16 @@ def test_goes_on_after_a_cut(folder: Path, tmp_path: Path) -> None:
         assert 'you/mine: could not be published: the token may not write there (403)' in theirs.stderr.splitlines()[-1]
 
 
+def test_published_though_the_rest_is_not_known(folder: Path, tmp_path: Path) -> None:
+    with hub(tmp_path / 'mine', faults={'/tree/': 500}, since='/commit/') as address:
+        result = python(AT_ONCE + PUBLISH, tmp_path / 'home', address, str(folder), 'me/mine')
+    assert result.returncode == 0, result.stderr
+    assert f'published: {address}/me/mine/commit/' in result.stdout
+    assert ('scae: warning: me/mine: is published, but what else it holds could not be listed: the Hub has a fault of '
+            'its own (500). Ways out: try again later') in result.stderr.splitlines()[-1]
+    assert contents(tmp_path / 'mine') == sent(folder)
+
+
 def test_an_encoder_takes_the_place_of_a_segmenter(folder: Path, tmp_path: Path) -> None:
     """What others have put there stays, and the card that they may have written on the Hub."""
     encoder = tmp_path / 'encoder'

@@ -30,13 +30,14 @@ class Hub(str):
 
 
 @contextmanager
-def hub(folder: Path, cut_off: str = '', faults: Mapping[str, int] | None = None) -> Iterator[Hub]:
+def hub(folder: Path, cut_off: str = '', faults: Mapping[str, int] | None = None, since: str = '') -> Iterator[Hub]:
     """Serves a folder as the repository me/mine, which is made when it is asked for.
 
     Args:
         folder: The folder.
         cut_off: A file in the middle of whose download the connection breaks.
         faults: By the part of an address: the status that it is answered with, or ``CUT``.
+        since: The part of an address that is asked for before there are faults.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -121,6 +122,8 @@ def hub(folder: Path, cut_off: str = '', faults: Mapping[str, int] | None = None
 
         def fails(self) -> bool:
             here.requests.append(f'{self.command} {self.path}')
+            if since and not any(since in request for request in here.requests[:-1]):
+                return False
             for part, status in (faults or {}).items():
                 if part in self.path:
                     if status == CUT:

@@ -1,5 +1,6 @@
 """Checkpoints' folders to the Hugging Face Hub."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from .folder import Checkpoint
 from .writing import FILES
 
 LOG_IN = 'log in with `hf auth login`, or give a token that may write in $HF_TOKEN'
+LOCAL_PATH = re.compile(r"""(?<![^\s'"`=])~?/[^\s'"`,;]+""")  # from the root or the home folder, where a word begins
 FAULTS = {  # by the status of the Hub's answer: what it means, and the way out
     401: ('there is no token, or the Hub does not know it', LOG_IN),
     403: ('the token may not write there', f'{LOG_IN}; or give a repository of your own'),
@@ -55,6 +57,14 @@ def sent_files(checkpoint: Checkpoint) -> list[Sent]:
     for name in checkpoint.files:
         checkpoint.read(name)
     return [Sent(name, (checkpoint.folder / name).stat().st_size) for name in sorted(names)]
+
+
+def local_paths(checkpoint: Checkpoint, files: Iterable[Sent]) -> dict[str, set[str]]:
+    """The paths of this machine that stand in a checkpoint's texts, such as in the command that made it, by file: who
+    sees the repository sees them."""
+    found = {file.name: {*LOCAL_PATH.findall((checkpoint.folder / file.name).read_text('utf-8', 'replace'))}
+             for file in files if not file.name.endswith('.safetensors')}
+    return {name: paths for name, paths in found.items() if paths}
 
 
 def others_in(repo: str, sent: Iterable[Sent]) -> list[str]:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ..checkpoints.uploads import checked_name, others_in, sent_files, upload
+from ..checkpoints.uploads import checked_name, local_paths, others_in, sent_files, upload
 from ..errors import CheckpointError
 from ..factory import find_checkpoint
 from ..models.loading import require_loadable
@@ -20,6 +20,9 @@ def publish_command(args: argparse.Namespace) -> int:
     for file in files:
         print(f'  {file.name:<22}{file.size:>12,} bytes')
     print(f'  {len(files)} files, {sum(file.size for file in files) / 1e6:.1f} MB', flush=True)
+    if found := local_paths(checkpoint, files):
+        paths = sorted(set().union(*found.values()))
+        print(f'local paths that its readers see, in {", ".join(found)}: {", ".join(paths)}', flush=True)
     if args.dry_run:
         return 0
     print(f'published: {upload(checkpoint, args.repository, private=args.private or None)}')

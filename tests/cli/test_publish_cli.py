@@ -1,6 +1,7 @@
 """``scae publish``, against a server of the Hub's protocol."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,12 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import yaml
 
-from scae_zoo import Scae, create_segmenter
+from scae_zoo import Scae, create_autoencoder, create_segmenter
+from scae_zoo.checkpoints.card import model_card
 from scae_zoo.checkpoints.finding import WEIGHTS
+from scae_zoo.checkpoints.writing import write
 
 from ..support.checkpoint_folders import ARCHITECTURE, edit
 from ..support.hub import CUT, hub, python
@@ -202,6 +206,18 @@ def test_what_could_not_be_loaded_is_not_sent(
     assert output.err.count('\n') == 1
     assert fault in output.err
     assert 'goes to' not in output.out
+
+
+def test_local_paths_are_named_before_they_are_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = shlex.join(['scae', 'pretrain', '/data/photos', '--test=/data/test images', '-o', '~/runs', '--x', '1/2'])
+    recipe = {'command': command, 'url': 'https://example.org/x'}
+    model = create_autoencoder(ARCHITECTURE)
+    card = model_card('mine', ARCHITECTURE, 'autoencoder', command=command)
+    write(tmp_path / 'mine', model.encoder, model.decoder, recipe=recipe, card=card)
+    assert run('publish', tmp_path / 'mine', 'me/mine', '--dry-run') == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        'local paths that its readers see, in README.md, manifest.json, recipe.yaml: /data/photos, /data/test, ~/runs')
+    assert yaml.safe_load((tmp_path / 'mine' / 'recipe.yaml').read_text()) == recipe
 
 
 @pytest.mark.parametrize(('name', 'fault'), [

@@ -5,17 +5,22 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from .support.networks import DEFAULT
+from scae_zoo.checkpoints.finding import WEIGHTS
+from scae_zoo.checkpoints.folder import open_folder
+
+from .support.networks import DEFAULT, SHIPPED
 from .support.photographs import write_photographs
 from .support.pictures import save
-from .support.processes import ROOT
-from .support.training_commands import run
+from .support.processes import ROOT, Process, script
+from .support.training_commands import SMALL, run
 
 CLIENTS = {
-    'faiss_search': 'faiss', 'grad_cam': 'pytorch_grad_cam', 'lightning_finetuning': 'lightning',
-    'onnx_runtime': 'onnxruntime', 'segmentation_models': 'segmentation_models_pytorch',
-    'transformers_pipeline': 'transformers'}
+    'faiss_search': 'faiss', 'grad_cam': 'pytorch_grad_cam', 'lightly_pretraining': 'lightly_train',
+    'lightning_finetuning': 'lightning', 'onnx_runtime': 'onnxruntime',
+    'segmentation_models': 'segmentation_models_pytorch', 'transformers_pipeline': 'transformers'}
 
 
 def example(name: str, monkeypatch: pytest.MonkeyPatch, *args: str) -> None:
@@ -54,6 +59,32 @@ def test_lightning(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert run('finetune', data / 'classes', '--from', 'encoder.safetensors', '--model', 'scae_springenberg9',
                '--epochs', '1', '--device', 'cpu', '-o', 'run') == 0
     assert 'left out, as it is not of the encoder: backbone.head.fc.bias' in capsys.readouterr().err
+
+
+def without_network(path: Path, *args: str) -> None:
+    def say(event: str, _: object) -> None:
+        if event in ('socket.connect', 'socket.getaddrinfo'):
+            print(event, file=sys.stderr)
+
+    sys.addaudithook(say)
+    script(path, *args)
+
+
+def test_lightly_train(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip('lightly_train', reason='lightly_train is not installed')
+    example = Process(  # it would leave its handlers in the log of torch
+        tmp_path / 'log', without_network, ROOT / 'examples' / 'lightly_pretraining.py', str(data / 'classes'),
+        LIGHTLY_TRAIN_CACHE_DIR=str(tmp_path / 'cache')).wait(300)
+    assert example.returncode == 0, example.stderr
+    assert 'socket.' not in example.stderr
+    before = open_folder(WEIGHTS / SHIPPED).tensors('model.safetensors')
+    after = load_file('encoder.safetensors')
+    assert run('finetune', data / 'classes', '--from', 'encoder.safetensors', '--model', 'scae_springenberg9',
+               '--freeze', *SMALL, '-o', 'run') == 0
+    started = open_folder(tmp_path / 'run' / 'scae_springenberg9.dae_ft_classes').tensors('model.safetensors')
+    for key in ('blocks.0.conv.weight', 'blocks.7.conv.weight'):
+        assert (after[key] - before[key].float()).abs().max() > 1e-3
+        torch.testing.assert_close(started[key].float(), after[key], rtol=1e-3, atol=1e-4)
 
 
 def test_grad_cam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

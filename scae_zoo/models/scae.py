@@ -311,6 +311,11 @@ def _create_scae(variant: str, pretrained: bool = False, **kwargs: Any) -> ScaeE
     convs = ARCHITECTURES[variant]
     taps = 1 + sum(spec.stride > 1 for spec in convs[1:])
     out_indices = kwargs.pop('out_indices', tuple(range(taps)))
+    if kwargs.get('features_only') and not isinstance(out_indices, int) and not all(
+            -taps <= index < taps for index in out_indices):
+        raise ValueError(
+            f'out_indices must be 0 to {taps - 1} for this network, not {", ".join(map(str, out_indices))}; in '
+            f'segmentation_models.pytorch give encoder_depth={sum(spec.stride > 1 for spec in convs)}')
     model: Any = build_model_with_cfg(
         ScaeEncoder,
         variant,

@@ -227,7 +227,8 @@ def resolve(
     """
     architecture, tag = split_name(name)
     if architecture not in architectures:
-        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(architectures)}')
+        folder = f'; {name} is a folder: give it as weights=, after its architecture' * means_a_folder(name)
+        raise ValueError(f'unknown architecture {architecture!r}; there are {", ".join(architectures)}{folder}')
     if needed:
         return architecture, _find(architecture, tag, weights, kind, cache_dir, way_out)
     if tag not in ('', 'untrained') and name not in names():

@@ -1,6 +1,7 @@
 """What the networks of two halves have in common: how they are put together, saved, published and loaded again."""
 
 import os
+import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -191,4 +192,7 @@ def _found(
     is_path = text.startswith(('.', os.sep)) or text.partition('@')[0].count(os.sep) > 1
     if is_path or isinstance(place, os.PathLike) or os.path.isdir(text):
         return open_folder(text)
+    if not re.fullmatch(r'(hf-hub:)?\w[\w.-]*/[\w.-]+(@.+)?', text):
+        raise CheckpointError(f'{text}: is neither a folder nor a name of `scae list`, and a repository of the Hub is '
+                              'USER/REPOSITORY')
     return open_repository(f'{text}@{revision}' if revision else text, cache_dir, **options)

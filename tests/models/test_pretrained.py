@@ -114,6 +114,10 @@ def test_refusals(tmp_path: Path) -> None:
             ScaeSegmenter.from_pretrained(tmp_path / 'segmenter', num_classes=classes)
     with pytest.raises(CheckpointError, match='no/thing: model.safetensors could not be downloaded'):
         Scae.from_pretrained('no/thing')
+    with pytest.raises(CheckpointError, match='^nothing: is neither a folder nor a name of `scae list`'):
+        Scae.from_pretrained('nothing')
+    with pytest.raises(ValueError, match='is a folder: give it as weights=, after its architecture'):
+        create_autoencoder(str(tmp_path / 'mine'))
     with pytest.raises(CheckpointError, match='holds a classifier, not an autoencoder'):
         Scae.from_pretrained(DEFAULT)
 

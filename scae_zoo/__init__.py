@@ -6,7 +6,7 @@ Importing this package registers the encoders with timm.
 from .corruption import BlockMask, GaussianNoise, parse_corruption
 from .errors import CheckpointError
 from .factory import create_autoencoder, create_segmenter
-from .inference.tiling import reconstruct
+from .inference.strips import reconstruct
 from .models import scae as _scae  # registers the encoders  # noqa: F401
 from .models.autoencoder import Scae
 from .models.scae import ScaeEncoder

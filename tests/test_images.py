@@ -11,7 +11,7 @@ from PIL import Image
 from scae_zoo import create_autoencoder, create_segmenter
 from scae_zoo.data.masks import open_pair
 from scae_zoo.images import ImageError, open_rgb, save_png, side_by_side
-from scae_zoo.inference.tiling import reconstruct
+from scae_zoo.inference.strips import reconstruct
 
 from .support.networks import ARCHITECTURES, SHIPPED, randomize
 
@@ -140,9 +140,9 @@ def test_any_size_is_reconstructed(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize('name', ARCHITECTURES)
 @pytest.mark.parametrize('kind', ['autoencoder', 'segmenter'])
-def test_tiles_are_not_seen(name: str, kind: str) -> None:
+def test_strips_are_not_seen(name: str, kind: str) -> None:
     model = randomize(create_autoencoder(name) if kind == 'autoencoder' else create_segmenter(name, 5, init='random'))
     x = torch.randn(1, 3, *((75, 141) if kind == 'autoencoder' else (76, 142)))
-    whole = reconstruct(model, x, tile=512)
-    tiled = reconstruct(model, x, tile=64)
-    assert (tiled - whole).abs().max() <= 1e-4 * whole.abs().max()
+    whole = reconstruct(model, x)
+    cut = reconstruct(model, x, strip=4096)
+    assert (cut - whole).abs().max() <= 1e-4 * whole.abs().max()

@@ -76,7 +76,7 @@ def list_command(args: argparse.Namespace) -> int:
 def _facts(name: str) -> dict[str, Any]:
     """What is known of a checkpoint, or of an architecture without one."""
     from ..factory import create_autoencoder, create_segmenter, find_checkpoint
-    from ..inference.tiling import MIN_SIZE
+    from ..inference.batching import MIN_SIZE
 
     untrained = name in ARCHITECTURES and not any(n.startswith(f'{name}.') for n in finding.names())
     checkpoint = None if untrained else find_checkpoint(name)

@@ -25,7 +25,7 @@ from ..evaluation.classification import (
 from ..evaluation.restoration import EVALUATION_SIGMA, measure, measured_by
 from ..evaluation.segmentation import mean_iou
 from ..factory import create_encoder, create_segmenter, find_checkpoint, find_start
-from ..inference.tiling import central_crop
+from ..inference.batching import central_crop
 from ..methods.pretraining import CORRUPTION_HELP
 from ..methods.probing import LayerQuality, Probing, probe
 from ..methods.runs import RunOptions

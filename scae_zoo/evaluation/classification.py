@@ -9,7 +9,7 @@ from timm.utils import accuracy as top_k_accuracy
 
 from ..data.image_set import ImageSet
 from ..extras import training_extra
-from ..inference.tiling import BATCH_PIXELS, BATCH_SIZE, batches_of, central_crop, check_fits
+from ..inference.batching import BATCH_PIXELS, BATCH_SIZE, batches_of, central_crop, check_fits
 from ..pixels import normalize
 from ..training.augmentation import RandomCrop
 

@@ -7,7 +7,7 @@ import torch
 
 from ..corruption import GaussianNoise
 from ..extras import training_extra
-from ..inference.tiling import batches_of
+from ..inference.batching import batches_of
 from ..models.autoencoder import Scae
 from ..pixels import denormalize, normalize
 

@@ -8,7 +8,7 @@ import torch.nn as nn
 
 from ..data.masks import IGNORED
 from ..extras import training_extra
-from ..inference.tiling import reconstruct
+from ..inference.strips import reconstruct
 from ..models.segmenter import ScaeSegmenter
 from ..pixels import normalize
 

@@ -14,7 +14,7 @@ from ..corruption import per_channel
 from ..extras import require_installed
 from ..factory import create_autoencoder, create_encoder, create_segmenter
 from ..places import written_whole
-from .tiling import MIN_SIZE
+from .batching import MIN_SIZE
 
 SUFFIXES = '.onnx', '.pt2'
 INPUT = 'image'

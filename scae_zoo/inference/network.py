@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import torch
+from timm.models import reparameterize_model
+from torch.nn.modules.conv import _ConvNd
 
 from ..data.cache import Sample, decode
 from ..images import ImageError
@@ -12,25 +14,29 @@ from ..models.encoder_decoder import EncoderDecoder
 from ..models.scae import ScaeEncoder
 from ..pixels import normalize
 from ..training.precision import autocast, precision
+from .batching import batches_of, central_crop
 from .photographs import Photograph
-from .tiling import batches_of, central_crop, in_tiles
-
-TOGETHER = 2 ** 20  # pixels of whole images at a time, about as many as a tile has with its margins
+from .strips import STRIP, in_strips
 
 M = TypeVar('M', bound=ScaeEncoder | EncoderDecoder)
 
 
 class Network(Generic[M]):
-    """A network that answers: in evaluation mode, channels last, bfloat16 where the device computes with it.
+    """A network that answers: in evaluation mode, its norms folded into its convolutions, channels last, bfloat16 where
+    the device computes with it.
 
     Args:
-        model: An encoder, an auto-encoder or a segmenter.
+        model: An encoder, an auto-encoder or a segmenter, which is changed so.
         device: Where it runs.
     """
 
     def __init__(self, model: M, device: torch.device) -> None:
         self.model = model
-        model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        reparameterize_model(model.eval(), inplace=True)
+        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for conv in model.modules():
+            if isinstance(conv, _ConvNd):  # once: autocast would do it for each strip
+                conv.weight.data = conv.weight.data.to(precision(device))
         self.device = device
         cfg = model.pretrained_cfg
         self.mean, self.std = cfg['mean'], cfg['std']
@@ -79,10 +85,10 @@ class Network(Generic[M]):
             before: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ) -> list[torch.Tensor]:
         """What ``after`` makes of the output for whole images of any size, K x H x W each: those of one size together,
-        large ones in tiles.
+        large ones strip by strip.
 
         Args:
-            after: As ``in_tiles`` has it.
+            after: As ``in_strips`` has it.
             images: 3 x H x W uint8 pixels, or what ``before`` takes.
             before: What makes the network's input of N of them; by default ``input``.
         """
@@ -92,9 +98,9 @@ class Network(Generic[M]):
         found: dict[int, torch.Tensor] = {}
         for shape, numbers in by_size.items():
             x = torch.stack([images[number] for number in numbers])
-            for batch, some in zip(x.split(at_once := max(1, TOGETHER // (shape[1] * shape[2]))),
+            for batch, some in zip(x.split(at_once := max(1, STRIP // (shape[1] * shape[2]))),
                                    (numbers[i:i + at_once] for i in range(0, len(numbers), at_once)), strict=True):
                 with autocast(self.device):
-                    result = in_tiles(self.model, batch, before or self.input, after)  # type: ignore[arg-type]
+                    result = in_strips(self.model, batch, before or self.input, after)  # type: ignore[arg-type]
                 found |= dict(zip(some, result, strict=True))
         return [found[number] for number in range(len(images))]

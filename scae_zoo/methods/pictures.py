@@ -17,7 +17,8 @@ from ..data.masks import IGNORED
 from ..data.sources import Pairs, few
 from ..evaluation.denoising import psnr, reconstructions
 from ..images import CLASS_COLOURS, ImageError, save_png
-from ..inference.tiling import central_crop, reconstruct
+from ..inference.batching import central_crop
+from ..inference.strips import reconstruct
 from ..models.autoencoder import Scae
 from ..models.segmenter import ScaeSegmenter
 from ..pixels import normalize

@@ -15,7 +15,7 @@ from ..evaluation.denoising import psnr
 from ..evaluation.features import knn_accuracy, linear_accuracy
 from ..extras import require_installed
 from ..factory import create_encoder
-from ..inference.tiling import batches_of, central_crop
+from ..inference.batching import batches_of, central_crop
 from ..models.scae import ScaeBlock, ScaeEncoder
 from ..pixels import denormalize, normalize
 from ..training.augmentation import RandomCrop

@@ -21,7 +21,7 @@ from scae_zoo.evaluation.classification import (
 from scae_zoo.evaluation.denoising import psnr
 from scae_zoo.evaluation.features import knn_accuracy, linear_accuracy
 from scae_zoo.evaluation.segmentation import mean_iou
-from scae_zoo.inference.tiling import batches_of, central_crop
+from scae_zoo.inference.batching import batches_of, central_crop
 from scae_zoo.methods.runs import by_class
 from scae_zoo.pixels import normalize
 from scae_zoo.training.augmentation import RandomCrop

@@ -7,7 +7,7 @@ import torch
 from scae_zoo.checkpoints.folder import Checkpoint, open_folder
 from scae_zoo.checkpoints.writing import write
 from scae_zoo.data.image_set import ImageSet
-from scae_zoo.inference.tiling import central_crop
+from scae_zoo.inference.batching import central_crop
 from scae_zoo.methods.self_training import pseudo_labelled
 from scae_zoo.pixels import normalize
 

@@ -3,6 +3,7 @@ hands on what is finished."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -52,9 +53,9 @@ class Waiting:
         self.strips.append(x)
         return x
 
-    def add(self, x: torch.Tensor) -> torch.Tensor:
-        """``x`` and the rows that have waited longest."""
-        taken, rows = [], x.shape[self.dim]
+    def take(self, rows: int) -> torch.Tensor:
+        """Those that have waited longest."""
+        taken = []
         while rows:
             strip = self.strips.popleft()
             if strip.shape[self.dim] > rows:
@@ -62,7 +63,12 @@ class Waiting:
                 self.strips.appendleft(rest)
             rows -= strip.shape[self.dim]
             taken.append(strip)
-        return x + _joined(taken, self.dim)
+        return _joined(taken, self.dim)
+
+
+def _added(
+        waiting: Waiting, add: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    return add(x, waiting.take(x.shape[waiting.dim]))
 
 
 class Convolution:
@@ -164,7 +170,7 @@ def layers_of(model: Scae | ScaeSegmenter, image: Plane) -> list[Layer]:
     for block, plane in zip(halves.decoder.blocks, reversed(planes[1:-1]), strict=True):
         layers.append(Deconvolution(block.deconv, plane))
         if block.is_shortcut_target:
-            layers.append(waiting.pop().add)
+            layers.append(partial(_added, waiting.pop(), block.add_shortcut))
         layers.append(block.bn)
     if isinstance(model, ScaeSegmenter):
         layers.append(Convolution(halves.decoder.head, planes[1]))
@@ -173,7 +179,7 @@ def layers_of(model: Scae | ScaeSegmenter, image: Plane) -> list[Layer]:
     else:
         layers.append(Deconvolution(halves.decoder.head, image))
         if adds_image:
-            layers.append(waiting.pop().add)
+            layers.append(partial(_added, waiting.pop(), torch.add))
     return layers
 
 

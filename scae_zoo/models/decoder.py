@@ -1,6 +1,7 @@
 """The decoder: a chain of deconvolutions that mirrors the encoder's convolutions."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -53,16 +54,26 @@ class ScaeDecoderBlock(nn.Module):
         self.deconv = Deconv2d(in_chs, out_chs, spec, **dd)
         self.bn = norm_act_layer(out_chs, inplace=True, **dd)
         self.is_shortcut_target = is_shortcut_target
+        self.register_buffer('raw_scale', None, persistent=False)  # what a folded norm makes of the shortcut
 
     def forward(self, x: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
         x = self.deconv(x, raw)
-        return self.bn(x + raw if self.is_shortcut_target else x)
+        return self.bn(self.add_shortcut(x, raw) if self.is_shortcut_target else x)
+
+    def add_shortcut(self, x: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
+        """The deconvolution's output and the raw output of the encoder's convolution, added."""
+        scale: torch.Tensor | None = self.raw_scale
+        return x + raw if scale is None else torch.addcmul(x, raw, scale.to(x.dtype))
 
     def fuse(self) -> 'ScaeDecoderBlock':
-        """Fold the norm into the deconvolution where no shortcut is added between the two."""
-        fused = None if self.is_shortcut_target else fuse_conv_norm(self.deconv, self.bn, transpose=True)
+        """Fold the norm into the deconvolution; a shortcut that is added between the two is scaled alike."""
+        norm: Any = self.bn
+        fused = fuse_conv_norm(self.deconv, norm, transpose=True)
         if fused is not None:
-            self.deconv, self.bn = fused, getattr(self.bn, 'act', nn.Identity())
+            if self.is_shortcut_target:
+                scale = torch.rsqrt(norm.running_var + norm.eps) * (norm.weight if norm.affine else 1.)
+                self.raw_scale = scale.detach()[:, None, None]
+            self.deconv, self.bn = fused, getattr(norm, 'act', nn.Identity())
         return self
 
 

@@ -12,6 +12,7 @@ import torch.nn as nn
 from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 
 from ..errors import TrainingError
+from ..memory import keep_freed_memory
 
 
 class World(NamedTuple):
@@ -57,6 +58,8 @@ def world(device: str | None = None) -> Iterator[World]:
         raise ValueError(f'--device {name}: cannot be used ({str(error).splitlines()[0]})') from None
     if chosen.type == 'cuda':
         torch.cuda.set_device(chosen)
+    else:
+        keep_freed_memory()
     with _memory_faults():
         if size == 1:
             yield World(0, 1, chosen)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from timm.models import reparameterize_model
 from torch import nn
 
-from scae_zoo import Scae, ScaeEncoder, create_autoencoder, create_segmenter
+from scae_zoo import Scae, ScaeEncoder, create_autoencoder, create_segmenter, reconstruct
 from scae_zoo.models import scae
 from scae_zoo.models.decoder import ScaeDecoder
 
@@ -283,16 +283,19 @@ def test_channels_last_in_channels_last_out(name: str) -> None:
 
 
 @each_architecture
-def test_folding_leaves_the_norms_at_the_shortcuts(name: str) -> None:
+def test_folding_leaves_the_norms_behind_the_raw_outputs(name: str) -> None:
     model = randomize(create_autoencoder(name))
-    folded = reparameterize_model(model)
+    folded = reparameterize_model(model)  # a copy
     n = depth(name)
-    ends = {f'{part}.{number}.bn' for source in range(2, n, 2)
-            for part, number in (('encoder.blocks', source - 1), ('decoder.blocks', n - 1 - source))}
-    assert {key for key, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)} == ends
+    sources = {f'encoder.blocks.{source - 1}.bn' for source in range(2, n, 2)}
+    assert {key for key, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)} == sources
+    assert folded.state_dict().keys() < {*model.state_dict(), *(
+        f'{part}.blocks.{i}.{conv}.bias' for part, conv in (('encoder', 'conv'), ('decoder', 'deconv'))
+        for i in range(n))}
     x = torch.randn(1, 3, 33, 34)
     with torch.no_grad():
         assert_same(folded(x), model(x))
+        assert_same(reconstruct(folded, x, strip=1), model(x))
 
 
 @each_architecture

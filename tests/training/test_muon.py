@@ -96,6 +96,31 @@ def test_matrices_of_a_shape_are_one_call(monkeypatch: pytest.MonkeyPatch) -> No
     assert calls == [(3, 8, 54), (1, 6, 8), (1, 40, 27), (1, 5, 12)]
 
 
+@pytest.mark.parametrize('shape', [(64, 576), (300, 40), (3, 32, 64)])
+@pytest.mark.parametrize('rank', [64, 3, 0])
+@pytest.mark.parametrize('coefficients', ['quintic', 'original', 'polar_express'])
+def test_the_short_way_to_orthogonal_matrices(
+        shape: tuple[int, ...], rank: int, coefficients: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of gradients that few images make, which are of low rank."""
+    group = {'ns_coefficients': coefficients, 'ns_steps': 5, 'eps': 1e-7, 'safety_factor': 1., 'scale_eps': False}
+    *batch, rows, columns = shape
+    generator = torch.Generator().manual_seed(0)
+    matrices = (torch.randn(*batch, rows, rank, generator=generator)
+                @ torch.randn(*batch, rank, columns, generator=generator)) * 1e-3
+    exact = muon._orthogonal(matrices, group, torch.float64)
+    monkeypatch.setattr(timm_muon, 'zeropower_via_newtonschulz', None)  # it is not asked
+    found = muon._orthogonal(matrices, group, torch.float32)
+    assert found.shape == matrices.shape
+    assert (found - exact).abs().max() <= 2e-3 * exact.abs().max()
+
+
+def test_steps_that_would_magnify_rounding_are_timms() -> None:
+    group = {'ns_coefficients': 'polar_express', 'ns_steps': 8, 'eps': 1e-7, 'safety_factor': 1., 'scale_eps': False}
+    matrices = torch.randn(16, 5, generator=torch.Generator().manual_seed(0)) @ torch.ones(5, 64)
+    exact, found = (muon._orthogonal(matrices, group, dtype) for dtype in (torch.float64, torch.float32))
+    assert (found - exact).abs().max() <= 1e-3 * exact.abs().max()
+
+
 @pytest.mark.parametrize('name', ['muon', 'adamuon'])
 def test_its_state_is_that_of_timms(name: str) -> None:
     """Runs that were begun with timm's own class, which older versions patched, go on."""

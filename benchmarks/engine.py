@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from timm.optim import create_optimizer_v2
 from torch.utils.flop_counter import FlopCounterMode
 
 from scae_zoo import create_autoencoder
@@ -29,6 +30,7 @@ from scae_zoo.training.augmentation import RandomCrop
 from scae_zoo.training.batches import Batches, Plain
 from scae_zoo.training.distributed import World, world
 from scae_zoo.training.loop import fit
+from scae_zoo.training.muon import FITTED
 from scae_zoo.training.precision import precision
 from scae_zoo.training.run_folder import RunFolder
 from scae_zoo.training.settings import Optimization
@@ -56,6 +58,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--repeats', type=count, default=3, help='measurements of each (default: %(default)s)')
     parser.add_argument('--compile', action='store_true', help='measure with torch.compile as well')
     parser.add_argument('--device', help='(default: the GPU if there is one)')
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there, too')
+
+
+def write_json(args: argparse.Namespace, figures: Any) -> None:
+    """What a benchmark found, where --json asks for it."""
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=1) + '\n')
 
 
 def steps(args: argparse.Namespace, device: torch.device) -> int:
@@ -124,6 +136,25 @@ def speed(
     held = batches.images.nbytes if batches.images.is_cuda else 0
     memory = torch.cuda.max_memory_allocated(device) - before - held if on_gpu else 0
     return Speed([row['images_per_second'] for row in rows[1:]], memory)
+
+
+def optimizer_seconds(
+        task: str, architecture: str, settings: Optimization, device: torch.device, repeats: int = 3) -> float:
+    """Seconds of the optimiser's step alone, whose gradients are noise; the fastest of the repeats, after one that
+    makes its state."""
+    model = create(task, architecture).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = create_optimizer_v2(
+        model, FITTED.get(settings.opt, settings.opt), settings.lr, settings.weight_decay)
+    for param in model.parameters():
+        param.grad = torch.randn_like(param)
+    best = math.inf
+    for repeat in range(1 + repeats):
+        start = time.perf_counter()
+        optimizer.step()
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start) if repeat else best
+    return best
 
 
 def flops_per_image(task: str, architecture: str, crop: int) -> int:

@@ -1,5 +1,6 @@
 """Pre-training and fine-tuning throughput of each network with the zoo's training engine, and what it makes of the
-machine: the share of the fastest convolution that was seen in the same run, and the GPU's memory.
+machine: the share of the fastest convolution that was seen in the same run, the optimiser's share of a step, and the
+GPU's memory.
 
     python benchmarks/throughput.py --compile
     python benchmarks/throughput.py --networks scae_vgg16 --batch-size 8 --steps 2    # two CPU cores
@@ -13,7 +14,19 @@ import statistics
 
 import numpy as np
 import torch
-from engine import TASKS, add_options, benchmark, config, convolution_peak, flops_per_image, speed, steps
+from engine import (
+    TASKS,
+    add_json,
+    add_options,
+    benchmark,
+    config,
+    convolution_peak,
+    flops_per_image,
+    optimizer_seconds,
+    speed,
+    steps,
+    write_json,
+)
 
 from scae_zoo.models.architectures import ARCHITECTURES
 from scae_zoo.training.precision import precision
@@ -24,25 +37,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--networks', nargs='+', choices=list(ARCHITECTURES), default=list(ARCHITECTURES))
     add_options(parser)
+    add_json(parser)
     args = parser.parse_args()
     settings = Optimization(batch_size=args.batch_size)
     with benchmark(args.device) as where:
         peak = convolution_peak(where.device)
         print(f'fastest {precision(where.device)} convolution: {peak / 1e12:.3f} TFLOP/s')
-        print('| network | task | crop | compiled | images/s | TFLOP/s | of the peak | GPU memory |')
-        print('| --- | --- | --- | --- | --- | --- | --- | --- |')
+        print("| network | task | crop | compiled | of the peak | optimiser's share "
+              '| images/s | TFLOP/s | GPU memory |')
+        print('| --- | --- | --- | --- | --- | --- | --- | --- | --- |')
+        rows = []
         for network in args.networks:
             crop = config(network)['input_size'][-1]
             shape = args.batch_size * steps(args, where.device), crop + 3, crop + 3, 3
             images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).permute(0, 3, 1, 2)
             for task in TASKS:
                 flops = flops_per_image(task, network, crop)
+                optimizer = optimizer_seconds(task, network, settings, where.device)
                 for compiled in (False, True)[:1 + args.compile]:
                     measured = speed(task, network, images, crop, settings, where, compiled, args.repeats)
                     rate = statistics.median(measured.images_per_second)
                     memory = f'{measured.memory / 2 ** 30:.2f} GiB' if measured.memory else '-'
-                    print(f'| {network} | {task} | {crop} | {"yes" if compiled else "no"} | {rate:.1f} | '
-                          f'{rate * flops / 1e12:.3g} | {rate * flops / peak:.0%} | {memory} |', flush=True)
+                    print(f'| {network} | {task} | {crop} | {"yes" if compiled else "no"} | '
+                          f'{rate * flops / peak:.0%} | {optimizer * rate / args.batch_size:.1%} | {rate:.1f} | '
+                          f'{rate * flops / 1e12:.3g} | {memory} |', flush=True)
+                    rows.append({'network': network, 'task': task, 'crop': crop, 'compiled': compiled,
+                                 'share': rate * flops / peak, 'optimizer_share': optimizer * rate / args.batch_size,
+                                 'images_per_second': rate, 'flops_per_second': rate * flops,
+                                 'gpu_memory': measured.memory})
+        write_json(args, rows)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import subprocess
 import sys
 import time
@@ -50,10 +51,33 @@ def test_throughput() -> None:
         [network, task, '29', 'no'] for network in ('scae_springenberg9', 'scae_allconv15')
         for task in ('pre-training', 'fine-tuning')]
     import engine
-    for network, task, crop, _, speed, teraflops, *_ in rows:
+    for network, task, crop, _, _, share, speed, teraflops, _ in rows:
         flops = engine.flops_per_image(task, network, int(crop))
         assert float(teraflops) == pytest.approx(float(speed) * flops / 1e12, abs=6e-4)  # which is printed to 1e-3
         assert float(speed) > 0
+        assert 0 < float(share.rstrip('%')) <= 100
+
+
+def test_large_images(tmp_path: Path) -> None:
+    """A script by itself, since it starts others."""
+    result = subprocess.run(
+        [sys.executable, BENCHMARKS / 'large_images.py', '--network', 'scae_springenberg9', '--megapixels', '0.02',
+         '--json', tmp_path / 'figures.json'], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    [row] = cells_of(result.stdout.splitlines())
+    assert row[0] == '0.02'
+    [figures] = json.loads((tmp_path / 'figures.json').read_text())
+    assert figures['width'] * figures['height'] == pytest.approx(20_000, rel=0.02)
+    assert figures['share'] > 0
+    assert figures['difference'] < 0.05  # bfloat16, where the processor has it
+
+
+@narrow_networks()
+def test_peers() -> None:
+    rows = cells_of(printed('peers', '--networks', 'scae_allconv15', '--batch-size', '1', '--repeats', '1'))
+    assert rows[0][:5] == ['scae_allconv15', 'as it is', 'float32', '32', '1.00']
+    assert [row[:2] for row in rows[:4]] == [
+        [network, way] for network in ('scae_allconv15', 'resnet18') for way in ('as it is', 'folded')]
 
 
 @narrow_networks()

@@ -18,10 +18,9 @@ from typing import Any
 from engine import add_json, write_json
 
 from scae_zoo.cli.arguments import whole_number
-from scae_zoo.memory import THRESHOLDS
 from scae_zoo.models.architectures import ARCHITECTURES
 
-AS_BY_DEFAULT = {THRESHOLDS[-1]: str(2 ** 17)}  # glibc's own value: then nothing is changed
+AS_BY_DEFAULT = {'GLIBC_TUNABLES': 'glibc.malloc.tcache_count=7'}  # its own value: then `scae_zoo.memory` does nothing
 
 
 def measured(options: list[str], environment: dict[str, str]) -> list[dict[str, Any]]:
@@ -42,8 +41,9 @@ def main() -> None:
     parser.add_argument('--repeats', type=count, default=3, help='measurements of each (default: %(default)s)')
     add_json(parser)
     args = parser.parse_args()
-    if any(name in os.environ for name in THRESHOLDS):
-        raise SystemExit(f'kept_memory: error: the environment sets one of {", ".join(THRESHOLDS)}; unset it')
+    if any(name.startswith(('MALLOC_', 'GLIBC_TUNABLES')) for name in os.environ):
+        raise SystemExit('kept_memory: error: the environment says how memory is kept; unset MALLOC_... and '
+                         'GLIBC_TUNABLES')
     options = ['--device', 'cpu', '--batch-size', str(args.batch_size), '--steps', str(args.steps), '--networks',
                *args.networks]
     runs: dict[str, list[list[dict[str, Any]]]] = {'kept': [], 'by default': []}

@@ -14,7 +14,9 @@ from .folder import Checkpoint
 from .writing import FILES
 
 LOG_IN = 'log in with `hf auth login`, or give a token that may write in $HF_TOKEN'
-LOCAL_PATH = re.compile(r"""(?<![^\s'"`=])~?/[^\s'"`,;]+""")  # from the root or the home folder, where a word begins
+# from the root, a home folder or a drive, where a word begins; to its end, or to that of the quotes around it
+LOCAL_PATH = re.compile(
+    r"""(?<=')(?:/|~)[^'\n]+(?=')|(?<![^\s'"`=:(\[{])(?:~\w*/|/(?=\w)|[A-Za-z]:\\)[^\s'"`,;)\]}]+""")
 FAULTS = {  # by the status of the Hub's answer: what it means, and the way out
     401: ('there is no token, or the Hub does not know it', LOG_IN),
     403: ('the token may not write there', f'{LOG_IN}; or give a repository of your own'),
@@ -107,8 +109,8 @@ def upload(
     """
     files = [file.name for file in sent_files(checkpoint)]
     stale = [name for name in FILES if name not in (*files, 'README.md')]  # a card may be written on the Hub
-    if not options.get('allow_patterns'):
-        options = {**options, 'allow_patterns': files, 'delete_patterns': options.get('delete_patterns') or stale}
+    if all(options.get(f'{which}_patterns') is None for which in ('allow', 'ignore', 'delete')):
+        options = {**options, 'allow_patterns': files, 'delete_patterns': stale}
     with _faults_named(repo, 'could not be published'):
         api = HfApi(token=token)
         repo = api.create_repo(repo, private=private, exist_ok=True).repo_id

@@ -137,7 +137,7 @@ class Enlargement:
         x = F.interpolate(x, self.plane.pair(x.shape[dim], self.image.width), mode='bilinear', align_corners=False)
         if self.held is not None:
             x = _joined([self.held, x], dim)
-        rows = torch.arange(self.done, self.image.rows, device=x.device)
+        rows = torch.arange(self.done, self.image.rows, dtype=torch.float64)
         at = ((rows + 0.5) * (self.plane.rows / self.image.rows) - 0.5).clamp(min=0)
         above = at.long()
         below = (above + 1).clamp(max=self.plane.rows - 1)
@@ -148,8 +148,9 @@ class Enlargement:
         self.done += len(above)
         self.first = int(above[-1])
         self.held = _last(x, self.first - first, dim)
-        weight = (at - above).to(x.dtype).view(self.plane.pair(-1, 1))
-        return torch.lerp(x.index_select(dim, above - first), x.index_select(dim, below - first), weight)
+        weight = (at - above).to(x).view(self.plane.pair(-1, 1))
+        above, below = ((each - first).to(x.device) for each in (above, below))
+        return torch.lerp(x.index_select(dim, above), x.index_select(dim, below), weight)
 
 
 def layers_of(model: Scae | ScaeSegmenter, image: Plane) -> list[Layer]:
@@ -157,7 +158,7 @@ def layers_of(model: Scae | ScaeSegmenter, image: Plane) -> list[Layer]:
     planes, layers = [image], list[Layer]()
     halves: Any = model  # nn.Module's attributes have no types
     waiting = [Waiting(image.dim)]
-    adds_image = halves.decoder.shortcuts and isinstance(model, Scae)
+    adds_image = halves.decoder.shortcuts and model.kind == 'autoencoder'  # a compiled one is of no class of ours
     if adds_image:
         layers.append(waiting[0].keep)
     for block in halves.encoder.blocks:
@@ -172,9 +173,9 @@ def layers_of(model: Scae | ScaeSegmenter, image: Plane) -> list[Layer]:
         if block.is_shortcut_target:
             layers.append(partial(_added, waiting.pop(), block.add_shortcut))
         layers.append(block.bn)
-    if isinstance(model, ScaeSegmenter):
+    if model.kind == 'segmenter':
         layers.append(Convolution(halves.decoder.head, planes[1]))
-        if model.upsample:
+        if halves.upsample:
             layers.append(Enlargement(planes[1], image))
     else:
         layers.append(Deconvolution(halves.decoder.head, image))

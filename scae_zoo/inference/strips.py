@@ -5,6 +5,7 @@ A tile would need margins as wide as the network sees, 224 pixels to each side i
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -45,7 +46,7 @@ def in_strips(
     number, _, height, width = x.shape
     if strip is None:
         strip = GPU_STRIP if next(model.parameters()).is_cuda else STRIP
-    if number * height * width <= strip or not _is_local(model):
+    if number * height * width <= strip or max(height, width) < MIN_SIZE or not _is_local(model):
         return after(model(_padded(before(x), MIN_SIZE, MIN_SIZE))[..., :height, :width]).to(x.device)
     dim = 2 if height >= width else 3
     plane = Plane((max(height, MIN_SIZE), max(width, MIN_SIZE)), dim)
@@ -76,10 +77,15 @@ def _padded(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def _is_local(model: nn.Module) -> bool:
-    """Whether a pixel of the output depends on no more than its surroundings."""
-    averaging = nn.GroupNorm, nn.modules.instancenorm._InstanceNorm
-    return not any(isinstance(each, averaging) or (
-        isinstance(each, nn.modules.batchnorm._BatchNorm) and each.running_mean is None) for each in model.modules())
+    """Whether a pixel of the output depends on no more than its surroundings, as far as is known."""
+    halves: Any = model  # nn.Module's attributes have no types
+    layers = [*((block.conv, block.bn) for block in halves.encoder.blocks),
+              *((block.deconv, block.bn) for block in halves.decoder.blocks)]
+    return all(
+        isinstance(norm, nn.LayerNorm)  # of timm's kind, over a pixel's channels
+        or getattr(norm, 'running_mean', None) is not None
+        or conv.bias is not None  # the norm is folded into it
+        for conv, norm in layers)
 
 
 def reconstruct(model: Scae | ScaeSegmenter, x: torch.Tensor, strip: int | None = None) -> torch.Tensor:

@@ -54,7 +54,7 @@ class ScaeDecoderBlock(nn.Module):
         self.deconv = Deconv2d(in_chs, out_chs, spec, **dd)
         self.bn = norm_act_layer(out_chs, inplace=True, **dd)
         self.is_shortcut_target = is_shortcut_target
-        self.register_buffer('raw_scale', None, persistent=False)  # what a folded norm makes of the shortcut
+        self.register_buffer('raw_scale', None)  # what a folded norm makes of the shortcut
 
     def forward(self, x: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
         x = self.deconv(x, raw)

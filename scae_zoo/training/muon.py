@@ -103,7 +103,7 @@ def _orthogonal_by_gram(
     """The same in float32, in two products with the long side where timm has fifteen: each step multiplies by a
     polynomial of X Xᵀ, and these are multiplied with each other first."""
     is_tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if is_tall else matrices
+    x = (matrices.mT if is_tall else matrices).float()
     x = x / x.norm(dim=(-2, -1), keepdim=True).mul(safety_factor).clamp(min=eps)
     gram = x @ x.mT
     product: torch.Tensor | None = None

@@ -9,6 +9,7 @@ from scae_zoo import create_autoencoder, create_segmenter, reconstruct
 from scae_zoo.inference.network import Network
 from scae_zoo.inference.strips import in_strips
 from scae_zoo.training import precision
+from scae_zoo.training.precision import autocast
 
 from ..support.networks import ARCHITECTURES, assert_same, randomize
 
@@ -53,8 +54,24 @@ def test_thin_images_are_cut_too() -> None:
     assert_same(reconstruct(model, x.mT, strip=600), reconstruct(model, x.mT))
 
 
-def test_networks_that_average_over_the_image_see_it_whole() -> None:
-    model = create_autoencoder('scae_springenberg9', norm_layer='groupnorm').eval()
+def test_many_images_smaller_than_a_network_takes() -> None:
+    model = randomize(create_autoencoder('scae_springenberg9'))
+    x = torch.randn(3, 3, 10, 16)
+    assert_same(reconstruct(model, x, strip=50), reconstruct(model, x))
+
+
+@pytest.mark.parametrize('kind', ['autoencoder', 'segmenter'])
+def test_networks_in_a_wrapper(kind: str) -> None:
+    """Such as a compiled one, which is of another class."""
+    model = randomize(create_autoencoder('scae_springenberg9') if kind == 'autoencoder'
+                      else create_segmenter('scae_springenberg9', 3, 'random'))
+    x = torch.randn(1, 3, 60, 50)
+    assert_same(reconstruct(torch.compile(model), x, strip=1), reconstruct(model, x))
+
+
+@pytest.mark.parametrize('norm', ['groupnorm', 'frn', 'evonormb0'])
+def test_networks_that_average_over_the_image_see_it_whole(norm: str) -> None:
+    model = create_autoencoder('scae_springenberg9', norm_layer=norm).eval()
     x = torch.randn(1, 3, 60, 50)
     with torch.inference_mode():
         assert torch.equal(reconstruct(model, x, strip=1), model(x))
@@ -65,7 +82,9 @@ def test_each_strip_is_prepared_alone() -> None:
     model = randomize(create_autoencoder('scae_springenberg9'))
     pixels = torch.randint(256, (1, 3, 70, 90), dtype=torch.uint8)
     network = Network(model, torch.device('cpu'))
-    assert_same(in_strips(model, pixels, network.input, strip=2000), in_strips(model, network.input(pixels)))
+    with autocast(network.device):
+        cut, whole = in_strips(model, pixels, network.input, strip=2000), in_strips(model, network.input(pixels))
+    assert_same(cut.float(), whole.float())
 
 
 @pytest.mark.parametrize('size', [(1, 1), (5, 40), (16, 17)])

@@ -100,7 +100,7 @@ def _orthogonal_by_gram(
         eps: float,
         safety_factor: float,
 ) -> torch.Tensor:
-    """The same in float32, in two products with the long side where timm has fifteen: each step multiplies by a
+    """The same in float32, in two products with the long side where timm has ten: each step multiplies by a
     polynomial of X Xᵀ, and these are multiplied with each other first."""
     is_tall = matrices.shape[-2] > matrices.shape[-1]
     x = (matrices.mT if is_tall else matrices).float()

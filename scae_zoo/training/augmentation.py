@@ -1,5 +1,6 @@
 """Random crops, flips and stronger changes of whole batches, on the device that the images are on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -43,24 +44,55 @@ class RandomCrop:
             targets: The n images' targets; masks are n x H x W.
             generator: On the images' device.
         """
-        n, height, width = len(index), images.shape[2], images.shape[3]
-        zoom = torch.ones(n, device=images.device)
+        height, width = images.shape[2:]
+        is_inside = self._in_whole_pixels and not self.pad and self.size <= min(height, width)
+        take = self._copied if is_inside and images.device.type == 'cpu' else self._gathered
+        crops, targets = take(images.permute(0, 2, 3, 1), index, targets, generator)
+        return crops.permute(0, 3, 1, 2), targets  # in channels_last memory
+
+    def _copied(
+            self,
+            nhwc: torch.Tensor,
+            index: torch.Tensor,
+            targets: torch.Tensor,
+            generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``_gathered``, of crops in whole pixels that reach over no border: on a CPU many times faster."""
+        n, size = len(index), self.size
+        tops, lefts = (
+            (torch.rand(n, generator=generator) * (side - size + 1)).floor_().clamp_(max=side - size).long().tolist()
+            for side in nhwc.shape[1:3])
+        mirrored = (torch.rand(n, 1, generator=generator) < 0.5).flatten().tolist() if self.flip else [False] * n
+        windows = tops, lefts, mirrored
+        masks = _copied_windows(targets, range(n), *windows, size) if targets.ndim == 3 else targets
+        return _copied_windows(nhwc, index.tolist(), *windows, size), masks
+
+    def _gathered(
+            self,
+            nhwc: torch.Tensor,
+            index: torch.Tensor,
+            targets: torch.Tensor,
+            generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Crops, n x size x size x C, of N x H x W x C images, with their targets."""
+        n, device = len(index), nhwc.device
+        height, width = nhwc.shape[1:3]
+        zoom = torch.ones(n, device=device)
         if not self._in_whole_pixels:
             low, high = torch.tensor(self.scale).log().tolist()
-            zoom = _uniform(n, low, high, images, generator).exp()
+            zoom = _uniform(n, low, high, nhwc, generator).exp()
         rows, cols = self._window(n, height, zoom, generator), self._window(n, width, zoom, generator)
         if self.flip:
-            mirrored = torch.rand(n, 1, device=images.device, generator=generator) < 0.5
+            mirrored = torch.rand(n, 1, device=device, generator=generator) < 0.5
             cols = torch.where(mirrored, cols.flip(1), cols)
         near_rows, near_cols = rows.round().long()[:, :, None], cols.round().long()[:, None, :]
-        nhwc = images.permute(0, 2, 3, 1)  # so that the result lies in channels_last memory
         if self._in_whole_pixels:
             crops = nhwc[index[:, None, None], near_rows, near_cols]
         else:
             crops = _bilinear(nhwc, index, rows, cols, height, width)
         if targets.ndim == 3:
-            targets = targets[torch.arange(n, device=images.device)[:, None, None], near_rows, near_cols]
-        return crops.permute(0, 3, 1, 2), targets
+            targets = targets[torch.arange(n, device=device)[:, None, None], near_rows, near_cols]
+        return crops, targets
 
     @property
     def _in_whole_pixels(self) -> bool:
@@ -81,6 +113,22 @@ class RandomCrop:
         start = start - self.pad - over / 2
         positions = start[:, None] + torch.arange(self.size, device=zoom.device) / zoom[:, None]
         return _mirror(positions, side)
+
+
+def _copied_windows(
+        images: torch.Tensor,
+        index: Iterable[int],
+        tops: list[int],
+        lefts: list[int],
+        mirrored: list[bool],
+        size: int,
+) -> torch.Tensor:
+    """Of each of the images, N x H x W or N x H x W x C, a window."""
+    windows = images.new_empty(len(tops), size, size, *images.shape[3:])
+    for window, i, top, left, mirror in zip(windows, index, tops, lefts, mirrored, strict=True):
+        part = images[i, top:top + size, left:left + size]
+        window.copy_(part.flip(1) if mirror else part)
+    return windows
 
 
 @dataclass(frozen=True)

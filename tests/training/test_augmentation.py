@@ -220,3 +220,18 @@ def test_changes_follow_the_generator(change: Callable) -> None:
     x = torch.randn(8, 3, 16, 16)
     assert torch.equal(change(x, 0), change(x, 0))
     assert not torch.equal(change(x, 0), change(x, 1))
+
+
+@pytest.mark.parametrize(('size', 'flip'), [(5, True), (5, False), (7, True), (1, True)])
+def test_windows_are_those_of_the_general_way(size: int, flip: bool) -> None:
+    """On a CPU windows inside of the images are copied, not gathered pixel by pixel: the same, by the same draws."""
+    transform, images = RandomCrop(size, flip), positions(50, 7, 9)
+    index, masks = torch.arange(50).flip(0), positions(50, 7, 9)[:, 2]
+    for targets in (index, masks):
+        draws, others = generator(1), generator(1)
+        crops, found = transform(images, index, targets, draws)
+        expected, wanted = transform._gathered(images.permute(0, 2, 3, 1), index, targets, others)
+        assert torch.equal(crops, expected.permute(0, 3, 1, 2))
+        assert torch.equal(found, wanted)
+        assert crops.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(draws.get_state(), others.get_state())

@@ -114,6 +114,8 @@ def _known_maximum(image: Image.Image) -> int:
     if image.format in ('PPM', 'JPEG2000'):
         return 65535 if image.mode.startswith('I') else 0
     tags = getattr(image, 'tag_v2', {})
+    if not tags:
+        return 0
     bits, values = (
         [int(n) for n in np.ravel(tags.get(tag, 0)) if isinstance(n, (int, np.integer))]
         for tag in (BITSPERSAMPLE, MAXSAMPLEVALUE))
@@ -153,7 +155,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     if is_transparent(image):
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-    return np.array(image.convert('RGB'))
+    return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
 
 
 def is_transparent(image: Image.Image) -> bool:

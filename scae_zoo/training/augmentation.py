@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -59,10 +60,11 @@ class RandomCrop:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``_gathered``, of crops in whole pixels that reach over no border: on a CPU many times faster."""
         n, size = len(index), self.size
+        draws = torch.rand(2 + self.flip, n, generator=generator).numpy()  # as if drawn one after the other
         tops, lefts = (
-            (torch.rand(n, generator=generator) * (side - size + 1)).floor_().clamp_(max=side - size).long().tolist()
-            for side in nhwc.shape[1:3])
-        mirrored = (torch.rand(n, 1, generator=generator) < 0.5).flatten().tolist() if self.flip else [False] * n
+            np.minimum(np.floor(draw * (side - size + 1)), side - size).astype(int).tolist()
+            for draw, side in zip(draws[:2], nhwc.shape[1:3], strict=True))
+        mirrored = (draws[2] < 0.5).tolist() if self.flip else [False] * n
         windows = tops, lefts, mirrored
         masks = _copied_windows(targets, range(n), *windows, size) if targets.ndim == 3 else targets
         return _copied_windows(nhwc, index.tolist(), *windows, size), masks

@@ -1,12 +1,15 @@
-"""Time to import and load a pretrained encoder, against a timm ResNet-18 from a local file, both with the network off;
-and of the start of the ``scae`` command, against that of torch.
+"""Time to import the package and load a pretrained encoder, against timm and its ResNet-18 from a local file, with the
+network off; the start of the ``scae`` command, against what it needs; and the peak memory of loading.
 
     python benchmarks/load_time.py
 
-Each line is a fresh interpreter; the pairs alternate, and the ratio of the medians of one run is what counts.
+Each figure is of a fresh interpreter; those that are compared alternate, and the ratio of the medians of one run is
+what counts. The memory is that which the process had at most, less what it had at most when all was imported, as a
+multiple of the bytes of the network's weights.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
@@ -19,41 +22,73 @@ import timm
 from safetensors.torch import save_file
 
 from scae_zoo.cli.arguments import whole_number
+from scae_zoo.places import expand_path
 
-OURS = "import timm, scae_zoo; m = timm.create_model('scae_springenberg9', pretrained=True)"
-TORCH = 'import torch'
-STARTS = {f'scae {words}': f"import sys; sys.argv = ['scae', '{words}']; import scae_command; scae_command.main()"
-          for words in ('--help', 'list')}
-THEIRS = "import timm; m = timm.create_model('resnet18', pretrained=True, pretrained_cfg_overlay={{'file': {!r}}})"
+OURS = "timm.create_model('scae_springenberg9', pretrained=True)"
+THEIRS = "timm.create_model('resnet18', pretrained=True, pretrained_cfg_overlay={{'file': {!r}}})"
+COMMAND = 'import sys; sys.argv = {!r}; import scae_command; scae_command.main()'
+PAIRS = [  # what is set against what
+    ('import timm, scae_zoo', 'import timm'), ('scae_springenberg9', 'resnet18'),
+    ('scae --help', 'import torch'), ('scae list', 'import torch'),
+    *((f'scae {command} --help', 'import timm') for command in ('predict', 'reconstruct', 'embed'))]
+NETWORKS = ("timm.create_model('scae_vgg16', pretrained=True)", "create_autoencoder('scae_vgg16', pretrained=True)")
+MEMORY = """
+import resource, sys
+import timm
+from scae_zoo import create_autoencoder
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+before = peak()
+model = {}
+print(peak() - before, sum(x.nbytes for x in model.state_dict().values()))
+"""
 
 
-def seconds(code: str) -> float:
+def run(code: str) -> tuple[float, str]:
+    """Seconds that a fresh interpreter takes, and what it prints."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'HF_HUB_OFFLINE': '1'},
-                   stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    done = subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'HF_HUB_OFFLINE': '1'},
+                          stdout=subprocess.PIPE, text=True)
+    return time.perf_counter() - start, done.stdout
+
+
+def code_of(name: str, resnet18: str) -> str:
+    if name.startswith('scae '):
+        return COMMAND.format(name.split())
+    networks = {'scae_springenberg9': f'import timm, scae_zoo; {OURS}',
+                'resnet18': f'import timm; {THEIRS.format(resnet18)}'}
+    return networks.get(name, name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--repeats', type=whole_number(1), default=7,
                         help='measurements of each (default: %(default)s)')
+    parser.add_argument('--json', type=expand_path, metavar='FILE', help='where to write the figures as well')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / 'resnet18.safetensors')
         save_file(timm.create_model('resnet18').state_dict(), path)
-        codes = {'scae_springenberg9': OURS, 'resnet18': THEIRS.format(path), 'torch': TORCH, **STARTS}
-        times: dict[str, list[float]] = {name: [] for name in codes}
+        times: dict[str, list[float]] = {name: [] for pair in PAIRS for name in pair}
         for repeat in range(args.repeats + 1):
-            for name, code in codes.items():
-                elapsed = seconds(code)
+            for name, values in times.items():
+                elapsed, _ = run(code_of(name, path))
                 if repeat:  # the first one warms the file cache
-                    times[name].append(elapsed)
+                    values.append(elapsed)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, median in medians.items():
-        print(f'{name:<20}{median:.2f} s median of {args.repeats} ({min(times[name]):.2f}-{max(times[name]):.2f})')
-    for name, peer in (('scae_springenberg9', 'resnet18'), *((name, 'torch') for name in STARTS)):
-        print(f'{name} / {peer}: {medians[name] / medians[peer]:.2f}')
+    ratios = {ours: medians[ours] / medians[theirs] for ours, theirs in PAIRS}
+    print(f'| start | ratio | set against | seconds, median of {args.repeats} | of the other |')
+    print('| --- | --- | --- | --- | --- |')
+    for ours, theirs in PAIRS:
+        print(f'| {ours} | {ratios[ours]:.2f} | {theirs} | {medians[ours]:.2f} | {medians[theirs]:.2f} |')
+    print('\n| loading | peak memory / weights | weights, MB |\n| --- | --- | --- |')
+    memory = {}
+    for network in NETWORKS:
+        peak, weights = map(int, run(MEMORY.format(network))[1].split())
+        memory[network] = {'ratio': peak / weights, 'peak_bytes': peak, 'weights_bytes': weights}
+        print(f'| {network} | {peak / weights:.2f} | {weights / 1e6:.0f} |')
+    if args.json is not None:
+        args.json.write_text(json.dumps({'ratios': ratios, 'seconds': times, 'memory': memory}, indent=1))
 
 
 if __name__ == '__main__':

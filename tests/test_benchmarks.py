@@ -100,23 +100,48 @@ def test_time_to_accuracy(tmp_path: Path) -> None:
     assert all(0 <= float(row[column].split()[0]) <= 100 for row in rows for column in (2, 3))
 
 
-def test_load_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Here what a process would do is done in this one, and takes as long as we say."""
     now = 0.
 
-    def start(command: list[str], **_: object) -> None:
+    def start(command: list[str], **_: object) -> 'subprocess.CompletedProcess[str]':
         nonlocal now
-        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as output:
             code(command[-1])
         now += 3 if 'scae_zoo' in command[-1] or 'list' in command[-1] else 4
+        return subprocess.CompletedProcess(command, 0, output.getvalue())
 
     monkeypatch.setattr(subprocess, 'run', start)
     monkeypatch.setattr(time, 'perf_counter', lambda: now)
-    lines = printed('load_time', '--repeats', '1')
-    assert [line[:25].split() for line in lines[:5]] == [
-        ['scae_springenberg9', '3.00'], ['resnet18', '4.00'], ['torch', '4.00'], ['scae', '--help', '4.00'],
-        ['scae', 'list', '3.00']]
-    assert lines[5:] == ['scae_springenberg9 / resnet18: 0.75', 'scae --help / torch: 1.00', 'scae list / torch: 0.75']
+    lines = printed('load_time', '--repeats', '1', '--json', str(tmp_path / 'figures.json'))
+    split = lines.index('')
+    assert cells_of(lines[:split]) == [
+        ['import timm, scae_zoo', '0.75', 'import timm', '3.00', '4.00'],
+        ['scae_springenberg9', '0.75', 'resnet18', '3.00', '4.00'],
+        ['scae --help', '1.00', 'import torch', '4.00', '4.00'],
+        ['scae list', '0.75', 'import torch', '3.00', '4.00'],
+        *([f'scae {command} --help', '1.00', 'import timm', '4.00', '4.00']
+          for command in ('predict', 'reconstruct', 'embed'))]
+    loaded = cells_of(lines[split:])
+    assert [(row[0].partition('(')[0], row[2]) for row in loaded] == [
+        ('timm.create_model', '59'), ('create_autoencoder', '118')]
+    figures = json.loads((tmp_path / 'figures.json').read_text())
+    assert figures['ratios']['scae list'] == 0.75
+    assert [f'{network["ratio"]:.2f}' for network in figures['memory'].values()] == [row[1] for row in loaded]
+
+
+def test_data_loading(tmp_path: Path) -> None:
+    sample_images.write_classes(tmp_path / 'data', 40, 8, ('a', 'b'))
+    lines = printed('data_loading', '--data-dir', str(tmp_path / 'data'), '--images', '12', '--size', '32',
+                    '--crop', '24', '--batch-size', '4', '--workers', '1', '--passes', '2', '--repeats', '1',
+                    '--json', str(tmp_path / 'figures.json'))
+    rows = cells_of(lines)
+    assert [row[0] for row in rows] == ["timm's loader", 'cache', '--stream']
+    assert rows[0][1] == '1.00'
+    assert all(float(cell) > 0 for row in rows for cell in row[1:])
+    figures = json.loads((tmp_path / 'figures.json').read_text())
+    assert [f'{loader["ratio"]:.2f}' for loader in figures.values()] == [row[1] for row in rows]
+    assert all(len(loader['seconds'][0]) == 2 for loader in figures.values())
 
 
 @pytest.mark.parametrize(('options', 'fault'), [

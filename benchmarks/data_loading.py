@@ -11,7 +11,6 @@ The loaders alternate; the ratio of the medians over all passes is what counts.
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine import benchmark
+from engine import add_json, benchmark, write_json
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, add_img_extensions, create_dataset, create_loader
 from timm.data.transforms import ToNumpy
 from torchvision import transforms
@@ -109,7 +108,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument('--workers', type=count, default=2, help='processes that decode (default: %(default)s)')
     parser.add_argument('--passes', type=count, default=3, help='(default: %(default)s)')
     parser.add_argument('--repeats', type=count, default=3, help='measurements of each (default: %(default)s)')
-    parser.add_argument('--json', type=expand_path, metavar='FILE', help='where to write the figures as well')
+    add_json(parser)
     return parser.parse_args()
 
 
@@ -143,8 +142,7 @@ def report(times: dict[str, list[list[float]]], images: int, args: argparse.Name
         ratio, speed = total[TIMM] / total[name], images * args.passes / total[name]
         figures[name] = dict(ratio=ratio, images_per_second=speed, first_pass=first, later_passes=later, seconds=runs)
         print(f'| {name} | {ratio:.2f} | {speed:.0f} | {first:.0f} | {"-" if later is None else f"{later:.0f}"} |')
-    if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=1))
+    write_json(args, figures)
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ multiple of the bytes of the network's weights.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -19,10 +18,10 @@ import time
 from pathlib import Path
 
 import timm
+from engine import add_json, write_json
 from safetensors.torch import save_file
 
 from scae_zoo.cli.arguments import whole_number
-from scae_zoo.places import expand_path
 
 OURS = "timm.create_model('scae_springenberg9', pretrained=True)"
 THEIRS = "timm.create_model('resnet18', pretrained=True, pretrained_cfg_overlay={{'file': {!r}}})"
@@ -64,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--repeats', type=whole_number(1), default=7,
                         help='measurements of each (default: %(default)s)')
-    parser.add_argument('--json', type=expand_path, metavar='FILE', help='where to write the figures as well')
+    add_json(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / 'resnet18.safetensors')
@@ -87,8 +86,7 @@ def main() -> None:
         peak, weights = map(int, run(MEMORY.format(network))[1].split())
         memory[network] = {'ratio': peak / weights, 'peak_bytes': peak, 'weights_bytes': weights}
         print(f'| {network} | {peak / weights:.2f} | {weights / 1e6:.0f} |')
-    if args.json is not None:
-        args.json.write_text(json.dumps({'ratios': ratios, 'seconds': times, 'memory': memory}, indent=1))
+    write_json(args, {'ratios': ratios, 'seconds': times, 'memory': memory})
 
 
 if __name__ == '__main__':

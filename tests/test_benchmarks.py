@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+from PIL import Image
 
 from scae_zoo.experiments import sample_images
+from scae_zoo.models.architectures import ARCHITECTURES
 
 from .support.processes import ROOT, call, code, script
 from .support.recipe_runs import narrow_networks
@@ -144,7 +148,57 @@ def test_data_loading(tmp_path: Path) -> None:
     assert all(len(loader['seconds'][0]) == 2 for loader in figures.values())
 
 
+def test_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a process would measure is measured in this one; those that train write how fast they were."""
+    def start(command: list[str], **_: object) -> 'subprocess.CompletedProcess[str]':
+        if command[1].endswith('growth_points.py'):
+            with mock.patch.dict(ARCHITECTURES):
+                return call(script, Path(command[1]), *command[2:])
+        out = Path(command[command.index('--out') + 1])
+        out.mkdir()
+        rates = (1, 30 if out.name == '1x2' else 15)
+        (out / 'log.jsonl').write_text(''.join(f'{{"images_per_second": {rate}}}\n' for rate in rates))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, 'run', start)
+    monkeypatch.setenv('SCAE_ZOO_CACHE', str(tmp_path))
+    found, picture = tmp_path / 'growth.json', tmp_path / 'growth.png'
+    found.write_text('{}')
+    lines = printed('growth', '--network', 'scae_springenberg9/16', '--sides', '17', '34', '--batches', '2', '4',
+                    '--images', '20', '40', '--batch-size', '4', '--json', str(found), '--plot', str(picture))
+    results = json.loads(found.read_text())
+    assert list(results) == ['sides, scae_springenberg9/16', 'batches, scae_springenberg9/16', 'images', 'cache',
+                             'processes, scae_springenberg9/16']
+    assert [[point['size'] for point in result.get('points', [])] for result in results.values()] == [
+        [17, 34], [2, 4], [20, 40], [20, 40], []]
+    assert all(point['seconds'] > 0 for result in results.values() for point in result.get('points', []))
+    assert [line for line in lines if ' process' in line and line.startswith('|')] == [
+        '| 1 process of 1 thread | 0.50 | >= 0.5 | 15.0 |', '| 1 process of 2 threads | 1.00 | 1 | 30.0 |',
+        '| 2 processes of 1 thread | 0.50 | <= 1 | 15.0 |']
+    assert Image.open(picture).width > 2000
+
+    lines = printed('growth', 'cache', '--images', '10', '20', '--most-seconds', '0', '--json', str(found))
+    assert 'left out, as it would take too long: 20' in lines
+    kept = json.loads(found.read_text())
+    assert len(kept['cache'].pop('points')) == 1
+    assert {**kept, 'cache': 0} == {**results, 'cache': 0}
+
+
+def test_exponents() -> None:
+    from growth import exponent, upper_half
+    from growth_points import Curve
+    curve = Curve('seconds', 'time', 2)
+    points: list[dict[str, Any]] = [{'size': size, 'seconds': 3 * size ** 2} for size in (8, 16, 32, 64)]
+    assert exponent(points, curve) == pytest.approx(2)
+    points[0]['seconds'] = 1e6  # the lower half is not looked at
+    assert exponent(points, curve) == pytest.approx(2)
+    assert upper_half([*points, {'size': 128}], curve) == [(32, 3072), (64, 12288)]
+    assert exponent(points[:1], curve) is None
+
+
 @pytest.mark.parametrize(('options', 'fault'), [
+    (['growth', 'speed'], 'speed is none of sides, batches, images, cache, processes'),
+    (['growth', '--sides', '0'], "'0' is not a whole number from 1 up"),
     (['throughput', '--device', 'nothing'], '--device nothing: cannot be used'),
     (['pretrain_throughput', '--steps', '0'], "'0' is not a whole number from 1 up"),
     (['time_to_accuracy', '--data-dir', '.', '--data', 'nowhere'], 'nowhere'),

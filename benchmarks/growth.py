@@ -3,9 +3,10 @@
     python benchmarks/growth.py --json growth.json --plot growth.png
     python benchmarks/growth.py sides --network scae_springenberg9/8 --json growth.json    # an eighth of the channels
 
-Each point is measured in a fresh process: seconds, and the most memory above what the process took before. A line is
-fitted to the logarithms of the upper half of a curve's points; its slope, the exponent, stands beside that of the law
-that is expected. What another run has written into the file of --json is kept where this one measures something else.
+Each point is measured in a fresh process of one thread: CPU seconds, so that what else the machine does counts little,
+and the most memory above what the process took before. The processes' images/s are by the clock. A line is fitted to
+the logarithms of the upper half of a curve's points; its slope, the exponent, stands beside that of the law that is
+expected. What another run has written into the file of --json is kept where this one measures something else.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def fresh(question: str, size: int, args: argparse.Namespace) -> Point:
     """A point, measured by a process of its own."""
     script = Path(__file__).with_name('growth_points.py')
     done = subprocess.run([sys.executable, str(script), question, str(size), args.network, args.folder],
-                          stdout=subprocess.PIPE, text=True)
+                          stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     if done.returncode:
         raise SystemExit(f'growth: error: {question} {size}: could not be measured')
     return {'size': size, **json.loads(done.stdout.splitlines()[-1])}
@@ -58,6 +59,7 @@ def measure(question: Question, sizes: Sequence[int], args: argparse.Namespace) 
             if question.name == 'images':
                 make_images(args.folder, last['size'] if last else 0, size)
             points.append(fresh(question.name, size, args))
+            print(f'{question.name} {size}: {points[-1]}', file=sys.stderr, flush=True)
     left_out = [size for size in sizes if not points or size > points[-1]['size']]
     return {'question': question.name, 'network': args.network * question.has_network, 'points': points,
             'left_out': left_out, 'exponents': {curve.key: exponent(points, curve) for curve in question.curves}}
@@ -127,7 +129,7 @@ def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
     results = sorted(results, key=lambda result: order.index(result['question']))
     figure = Figure(figsize=(5 * len(results), 8), layout='constrained')
     for (upper, lower), result in zip(figure.subplots(2, len(results), squeeze=False).T, results, strict=True):
-        upper.set_title(result['network'] or 'no network')
+        upper.set_title(', '.join(filter(None, (result['question'], result['network']))))
         if result['question'] == PROCESSES:
             rates = result['images_per_second']
             upper.bar([name.replace(' of ', '\nof ') for name in rates], list(rates.values()))
@@ -137,7 +139,7 @@ def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             lower.axis('off')
             continue
         question, points = QUESTIONS[result['question']], result['points']
-        for axes, unit, label in ((upper, 's', 'seconds'), (lower, 'MB', 'MB')):
+        for axes, unit, label in ((upper, 's', 'CPU seconds'), (lower, 'MB', 'MB')):
             for i, curve in enumerate(each for each in question.curves if each.unit == unit):
                 values = [(p['size'], p[curve.key]) for p in points if p.get(curve.key, 0) > 0]
                 fitted, slope = upper_half(points, curve), result['exponents'][curve.key]
@@ -151,6 +153,7 @@ def plot(results: Sequence[Mapping[str, Any]], path: Path) -> None:
             axes.set(xscale='log', yscale='log', xlabel=question.across, ylabel=label)
             axes.set_xticks([p['size'] for p in points], [f'{p["size"]:,}' for p in points], rotation=30)
             axes.minorticks_off()
+            axes.yaxis.set_major_formatter('{x:g}')
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)
     figure.suptitle('measured (dots) and the law that is expected (dashed); exponents of the upper half of the points')

@@ -45,7 +45,7 @@ def peak() -> float:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds: of the first time, where that takes long; else the median of a few."""
+    """CPU seconds: of the first time, where that takes long; else the median of a few."""
     seconds = [_once(work)]
     if seconds[0] < 1:
         seconds = [_once(work) for _ in range(5)]
@@ -53,9 +53,9 @@ def timed(work: Callable[[], Any]) -> float:
 
 
 def _once(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def narrowed(network: str) -> str:
@@ -86,17 +86,20 @@ def measure_side(side: int, network: str, folder: str) -> Point:
 
 def measure_batch(batch: int, network: str, folder: str) -> Point:
     import torch
-    from engine import benchmark, config, speed
+    import torch.nn.functional as F
+    from engine import config
 
-    from scae_zoo.training.settings import Optimization
+    from scae_zoo import create_autoencoder
     network = narrowed(network)
-    crop = config(network)['input_size'][-1]
-    steps = max(2, 16 // batch)
-    with benchmark('cpu') as where:
-        before = peak()
-        images = torch.randint(256, (batch * steps, 3, crop + 3, crop + 3), dtype=torch.uint8)
-        rate = speed('pre-training', network, images, crop, Optimization(batch_size=batch), where, False)
-        return {'seconds': batch / rate.images_per_second[0], 'memory_mb': peak() - before}
+    model, crop = create_autoencoder(network).train(), config(network)['input_size'][-1]
+    before = peak()
+    x = torch.randn(batch, 3, crop, crop)
+
+    def step() -> None:
+        F.mse_loss(model(x), x).backward()
+
+    step()
+    return {'seconds': timed(step), 'memory_mb': peak() - before}
 
 
 def measure_images(number: int, network: str, folder: str) -> Point:
@@ -157,7 +160,7 @@ QUESTIONS = {question.name: question for question in (
         Curve('strips_mb', 'memory, image in strips, without the image', 1),
         Curve('image_mb', 'the image and its reconstruction', 2))),
     Question('batches', 'images of a batch', measure_batch, (
-        Curve('seconds', 'time of a training step', 1), Curve('memory_mb', 'memory', 1))),
+        Curve('seconds', 'time, forward and backward', 1), Curve('memory_mb', 'memory', 1))),
     Question('images', 'images of a folder', measure_images, (
         Curve('seconds', 'listing the folder', 1), Curve('drawing', 'holding back, and an order', 1),
         Curve('memory_mb', 'memory of the list', 1), Curve('all_mb', 'memory of both', 1)), False),

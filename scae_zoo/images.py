@@ -155,7 +155,6 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     if is_transparent(image):
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'white'), image)
-    image.load()  # numpy keeps to itself what is wrong with a file
     return np.array(image if image.mode == 'RGB' else image.convert('RGB'))
 
 

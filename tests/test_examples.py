@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import ImageFile
 from safetensors.torch import load_file
 
 from scae_zoo.checkpoints.finding import WEIGHTS
@@ -33,6 +34,8 @@ def example(name: str, monkeypatch: pytest.MonkeyPatch, *args: str) -> None:
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # lightly-train has Pillow take images that are cut off, for the whole process
+    monkeypatch.setattr(ImageFile, 'LOAD_TRUNCATED_IMAGES', ImageFile.LOAD_TRUNCATED_IMAGES)
 
 
 def test_every_example_is_run_and_begins_with_what_it_shows() -> None:

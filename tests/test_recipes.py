@@ -21,7 +21,7 @@ from .support.networks import SHIPPED
 from .support.processes import Process
 from .support.recipe_runs import RECIPES, Smoke, networks, recipe, run
 
-NAMES = sorted(path.stem for path in RECIPES.glob('*.py'))
+NAMES = sorted(path.stem for path in RECIPES.glob('*.py') if path.stem != 'peers_on_photographs')  # it trains nothing
 
 
 @pytest.mark.parametrize('name', NAMES)

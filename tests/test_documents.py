@@ -114,6 +114,8 @@ def test_every_block_says_what_it_is(page: Path) -> None:
             assert (ROOT / shown).parent == ROOT / 'examples'
             assert (ROOT / shown).is_file()
     text = re.sub(BLOCK, '', page.read_text())
+    if page.name != 'CONTRIBUTING.md':  # whose commands are the maintainers'
+        assert not re.search(r'\n\n {4}\S', text), f'{page}: code is fenced, for it to run'
     for target in re.findall(r'(?<!`)\]\(([^()\s#:]+)(?:#[^()\s]*)?\)', text):
         assert (page.parent / target).exists(), f'{page}: {target}'
 

@@ -89,9 +89,23 @@ def run_shell(code: str) -> None:
         assert status == 0, f'{program} {shlex.join(argv)}'
 
 
+def reports_each_pass(names: dict[str, Any], printed: str) -> None:
+    """What ``on_pass`` is told is what the run's log has."""
+    assert names['model'].num_classes == 3
+    expected = []
+    for run in ('photos', 'classifier', 'segmenter'):
+        for row in map(json.loads, (Path('runs') / run / 'log.jsonl').read_text().splitlines()):
+            expected.append(f'pass {row["epoch"]}: loss {row["loss"]:.4f} after {row["seconds"]:.0f} s')
+    assert [line for line in printed.splitlines() if line.startswith('pass ')] == expected
+    assert len(expected) == 6
+
+
+CHECKS = {'docs/python.md': reports_each_pass}  # of what a page's code leaves and prints
+
+
 @pytest.mark.usefixtures('_images')
 @pytest.mark.parametrize('page', PAGES, ids=name)
-def test_code(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {'__name__': 'page'}
     for block in filter(runs, blocks(page)):
         code = block.code.replace('/path/to/this/checkout', str(ROOT))
@@ -103,6 +117,8 @@ def test_code(page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         else:
             assert block.language == 'sh', f'{page}:{block.line}: is of no kind that is run'
             run_shell(code)
+    if check := CHECKS.get(name(page)):
+        check(names, capsys.readouterr().out)
 
 
 @pytest.mark.parametrize('page', DOCUMENTS, ids=name)

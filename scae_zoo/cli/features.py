@@ -24,9 +24,10 @@ LONGEST = 4  # times SIZE: a panorama's longer side
 PANELS = 400  # more take minutes to draw, and are no longer seen
 
 
-def _opened(path: Path, size: int) -> torch.Tensor:
-    """The image in a file, 3 x H x W uint8, scaled down where it is larger."""
-    image = Image.fromarray(open_rgb(path))
+def scaled_down(pixels: np.ndarray, size: int) -> torch.Tensor:
+    """An image, H x W x 3 uint8, as 3 x H x W, with a shorter side of at most ``size`` and a longer one of at most
+    ``LONGEST`` times as many pixels."""
+    image = Image.fromarray(pixels)
     scale = min(1, size / min(image.size), LONGEST * size / max(image.size))
     width, height = (max(1, round(side * scale)) for side in image.size)
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BICUBIC))).permute(2, 0, 1)
@@ -42,28 +43,42 @@ def _require_drawable(args: argparse.Namespace) -> None:
                          'picture; name fewer images, or give a smaller --maps')
 
 
+def _reductions(architecture: str) -> list[int]:
+    return list(accumulate((conv.stride for conv in ARCHITECTURES[architecture]), mul))
+
+
+def default_layer(architecture: str) -> int:
+    """The last one at 1/``REDUCTION`` of the size or more."""
+    return sum(reduction <= REDUCTION for reduction in _reductions(architecture))
+
+
+def described(architecture: str, layer: int) -> str:
+    """What a layer is, counted from 1, in words."""
+    convs, reduction = ARCHITECTURES[architecture], _reductions(architecture)[layer - 1]
+    return f'layer {layer} of {len(convs)}, {convs[layer - 1].channels} maps at 1/{reduction} of the size'
+
+
 def features_command(args: argparse.Namespace) -> int:
     from ..experiments.plots import draw_feature_maps  # with matplotlib, which complains where there is no home folder
 
     _require_drawable(args)
     checkpoint = find_start(args.model, option='--model')
     convs = ARCHITECTURES[checkpoint.architecture]
-    reductions = list(accumulate((conv.stride for conv in convs), mul))
-    layer = args.layer or sum(reduction <= REDUCTION for reduction in reductions)
+    layer = args.layer or default_layer(checkpoint.architecture)
     if layer > len(convs):
         raise ValueError(f'--layer {layer}: {checkpoint.architecture} has {len(convs)} layers')
-    channels, reduction = convs[layer - 1].channels, reductions[layer - 1]
+    channels = convs[layer - 1].channels
     if args.maps > channels:
         raise ValueError(f'--maps {args.maps}: layer {layer} of {checkpoint.architecture} has {channels} maps')
     images = []
     for path in args.images:
         try:
-            images.append(_opened(path, args.size))
+            images.append(scaled_down(open_rgb(path), args.size))
         except ImageError as error:
             print(f'scae: error: {error}', file=sys.stderr)
     if not images:
         return 2
-    words = f'layer {layer} of {len(convs)}, {channels} maps at 1/{reduction} of the size'
+    words = described(checkpoint.architecture, layer)
     with world(args.device) as place:
         encoder = create_encoder(checkpoint.architecture, checkpoint, num_classes=0, in_chans=3).to(place.device)
         draw_feature_maps({'map': encoder}, images, layer, args.maps, args.output, f'{checkpoint.name}\n{words}')

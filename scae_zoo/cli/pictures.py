@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -53,12 +54,19 @@ class Reconstruction(NamedTuple):
                 pixels = to_rgb(opaque(original))
         else:
             original, pixels = None, open_rgb(photograph.path)
+        return self.corrupt(pixels)._replace(original=original)
+
+    def corrupt(self, pixels: np.ndarray, holes: torch.Tensor | None = None) -> Pictures:
+        """A photograph, H x W x 3 uint8, and what the network gets of it; where ``holes`` is given, H x W bool, with
+        these masked in place of the noise."""
         clean = torch.from_numpy(pixels).permute(2, 0, 1)
         x = normalize(clean[None], self.network.mean, self.network.std)
-        if self.noise != UNCHANGED:
+        if holes is not None:
+            x = x.masked_fill_(holes, 0)  # as BlockMask has it
+        elif self.noise != UNCHANGED:
             corrupt = parse_corruption(self.noise, self.network.mean, self.network.std, clip=True)
             x = corrupt(x, torch.Generator().manual_seed(self.seed))
-        return Pictures(clean, x[0], original)
+        return Pictures(clean, x[0], None)
 
     def pixels(self, x: torch.Tensor) -> torch.Tensor:
         """N x 3 x H x W in normalised units as uint8."""
@@ -83,10 +91,15 @@ class Reconstruction(NamedTuple):
                 scratch: Path | None = None) -> tuple[float, float]:
         """Write the picture input | corrupted | reconstruction; returns the PSNR before and after, in dB."""
         images = [pictures.clean, self.pixels(pictures.corrupted[None])[0], result]
-        before, after = (psnr(x[None], images[0][None]).item() for x in images[1:])
+        before, after = quality(images[0], images[1:])
         titles = ['input', f'{self.noise}  {before:.2f} dB', f'reconstruction  {after:.2f} dB']
         save_png(side_by_side([x.permute(1, 2, 0).numpy() for x in images], titles), output, scratch)
         return before, after
+
+
+def quality(clean: torch.Tensor, others: list[torch.Tensor]) -> list[float]:
+    """The PSNR of pictures to a clean one, 3 x H x W uint8, in dB."""
+    return [psnr(x[None], clean[None]).item() for x in others]
 
 
 def _write_restored(path: Path, original: Image.Image, result: torch.Tensor, output: Path,
@@ -100,7 +113,7 @@ def _write_restored(path: Path, original: Image.Image, result: torch.Tensor, out
     return f'{path}: -> {output}' + f' ({", ".join(lost)})' * bool(lost)
 
 
-def _noise_for(checkpoint: Checkpoint) -> str:
+def noise_for(checkpoint: Checkpoint) -> str:
     """The blocks that an auto-encoder was trained to fill, as it was measured with them, else Gaussian noise."""
     filling = checkpoint.metrics.get('filling_psnr')
     blocks = filling.get('corruption') if isinstance(filling, dict) else None
@@ -114,7 +127,7 @@ def reconstruct_command(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise ValueError(f'--noise: {error}; or none, for images that are noisy already') from None
     model, checkpoint = load_autoencoder(args.model, '--model')
-    noise = args.noise or _noise_for(checkpoint)
+    noise = args.noise or noise_for(checkpoint)
     found = find_photographs(args.images, args.out)
     say_found(found)
     kind = 'reconstruction' if noise == UNCHANGED else noise.replace(':', '-')

@@ -1,7 +1,7 @@
 """Which classes a classifier finds in photographs: a table as CSV, or as JSON lines."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -48,11 +48,9 @@ def classify(
         unfinished: As ``ask`` has it.
     """
     def answer(_: list[Photograph], squares: list[torch.Tensor]) -> Answers:
-        logits = network.of_squares(network.model, torch.stack(squares))
-        if multi_label:
-            return Answers({'probabilities': logits.sigmoid()})
-        top = logits.softmax(1).topk(min(first, logits.shape[1]))
-        return Answers({'probabilities': top.values, 'indices': top.indices})
+        probabilities, indices = scores(network, squares, multi_label, first)
+        return Answers({'probabilities': probabilities} if multi_label else {
+            'probabilities': probabilities, 'indices': indices})
 
     result = ask(found, network.square, answer, unfinished)
     number = network.model.num_classes
@@ -60,6 +58,20 @@ def classify(
     probabilities = result.tensors.get('probabilities', torch.empty(0, number))
     indices = result.tensors.get('indices', torch.arange(number).expand(len(probabilities), -1))
     return Classes([str(each.path) for each in result.photographs], names, probabilities, indices), result
+
+
+def scores(
+        network: Network[ScaeEncoder],
+        squares: Sequence[torch.Tensor],
+        multi_label: bool,
+        first: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``probabilities`` and ``indices`` of ``Classes`` for N squares, 3 x crop x crop uint8 each."""
+    logits = network.of_squares(network.model, torch.stack(list(squares)))
+    if multi_label:
+        return logits.sigmoid(), torch.arange(logits.shape[1]).expand(len(logits), -1)
+    top = logits.softmax(1).topk(min(first, logits.shape[1]))
+    return top.values, top.indices
 
 
 def table(classes: Classes, multi_label: bool, as_json: bool) -> Iterator[str]:

@@ -52,15 +52,20 @@ def embed(
         layer: The convolution, from 1; None: the pooled features behind the last one.
         unfinished: As ``ask`` has it.
     """
+    def answer(_: list[Photograph], squares: list[torch.Tensor]) -> Answers:
+        return Answers({'features': features_of(network, squares, layer)})
+
+    return ask(found, network.square, answer, unfinished)
+
+
+def features_of(network: Network[ScaeEncoder], squares: Sequence[torch.Tensor], layer: int | None) -> torch.Tensor:
+    """The features of N squares, 3 x crop x crop uint8 each, as ``embed`` has them."""
     def pooled(x: torch.Tensor) -> torch.Tensor:
         if layer is None:
             return network.model.forward_head(network.model.forward_features(x), pre_logits=True)
         return network.model.blocks[:layer](x).float().mean((2, 3))
 
-    def answer(_: list[Photograph], squares: list[torch.Tensor]) -> Answers:
-        return Answers({'features': network.of_squares(pooled, torch.stack(squares))})
-
-    return ask(found, network.square, answer, unfinished)
+    return network.of_squares(pooled, torch.stack(list(squares)))
 
 
 def save_features(features: Features, path: Path) -> None:

@@ -48,19 +48,25 @@ def segment_photographs(
 
     def read(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
         pixels = open_rgb(photograph.path)
-        return pixels, pixels if size is None else _scaled_to(pixels, size)
+        return pixels, pixels if size is None else scaled_to(pixels, size)
 
     def answer(photographs: list[Photograph], images: list[tuple[np.ndarray, np.ndarray]]) -> Answers:
-        seen = [torch.from_numpy(pixels).permute(2, 0, 1) for _, pixels in images]
-        masks = network.of_images(lambda logits: logits.argmax(1, keepdim=True).byte(), seen)
+        masks = masks_of(network, [seen for _, seen in images])
         notes, faults = [], []
         for photograph, (pixels, _), mask in zip(photographs, images, masks, strict=True):
-            note, fault = _write(photograph, pixels, mask[0].numpy(), names, outputs, unfinished.folder, overlay)
+            note, fault = _write(photograph, pixels, mask, names, outputs, unfinished.folder, overlay)
             notes.append(note)
             faults.append(fault)
         return Answers({}, notes, faults, [path for each in photographs for path in outputs.all_of(each)])
 
     return ask(found, read, answer, unfinished, seen_pixels)
+
+
+def masks_of(network: Network[ScaeSegmenter], images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The class of each pixel, H x W uint8, of images of any size, H x W x 3 uint8."""
+    return [mask[0].numpy() for mask in network.of_images(
+        lambda logits: logits.argmax(1, keepdim=True).byte(),
+        [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in images])]
 
 
 def _factor(width: int, height: int, shorter: int) -> float:
@@ -69,7 +75,7 @@ def _factor(width: int, height: int, shorter: int) -> float:
     return min(shorter / min(width, height), max(1., (LARGEST / (width * height)) ** 0.5))
 
 
-def _scaled_to(pixels: np.ndarray, shorter: int) -> np.ndarray:
+def scaled_to(pixels: np.ndarray, shorter: int) -> np.ndarray:
     """An image, H x W x 3 uint8, whose shorter side is made so many pixels."""
     factor = _factor(pixels.shape[1], pixels.shape[0], shorter)
     height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])

@@ -32,6 +32,12 @@ COMMANDS = {  # the module of each, what it does, and an example
         'Write the features that a network has of photographs, or find the photographs nearest to one.\n\n'
         'Given a file that it wrote in place of photographs, it searches that.'),
         'scae embed photos/ --model scae_springenberg9 -o features.safetensors --like photo.jpg'),
+    'app': ('app', (
+        'Serve a page to try the networks on photographs, in a browser; needs no network.\n\n'
+        'What an auto-encoder makes of noise, of missing blocks and of painted holes, the classes of a classifier,\n'
+        'the colours of a segmenter, feature maps, and the photographs most like one. It listens on this machine\n'
+        'alone, keeps neither photographs nor results, and ends with Ctrl-C.'),
+        'scae app --model runs/photos --features features.safetensors'),
     'export': ('exporting', (
         'Write a network as a file that runs without this package: ONNX, or a .pt2 of torch.export.\n\n'
         'It takes any number of images of any size from 17 x 17 up, and is compared with PyTorch before it is kept.'),

@@ -144,7 +144,7 @@ def test_an_example_is_segmented(page: Any, segmenter: Path) -> None:
     said(page, 'grace_hopper.png')
     page.click('#segment')
     said(page, 'The network took')
-    assert picture(page, '#overlay').shape[1] >= 256
+    assert picture(page, '#segmented').shape[1] >= 256
 
 
 def test_classes_maps_and_neighbours(page: Any, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_classes_maps_and_neighbours(page: Any, tmp_path: Path) -> None:
     page.click('#draw')
     said(page, 'layer 8 of 8')
     assert picture(page, '#maps').shape[1] > 800
-    page.get_by_role('tab', name='Nearest photographs').click()
+    page.get_by_role('tab', name='Nearest').click()
     page.click('#find')
     said(page, 'The network took')
     page.wait_for_selector('#nearest img')

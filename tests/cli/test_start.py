@@ -19,7 +19,8 @@ try:
 except SystemExit as stopped:
     status = stopped.code
 rooms = {m.split('.')[1] for m in sys.modules if m.startswith('scae_zoo.')}
-print(status, *sorted({m.partition('.')[0] for m in sys.modules} & {'torch', 'timm', 'torchvision', 'matplotlib'}),
+print(status, *sorted({m.partition('.')[0] for m in sys.modules} & {
+    'torch', 'timm', 'torchvision', 'matplotlib', 'gradio'}),
       *sorted(rooms - {'cli', 'console', 'errors', 'places', 'version'}), file=sys.stderr)
 """
 

@@ -21,16 +21,20 @@ from .trials import KINDS, WHOLE, Trials, photograph
 
 FONTS = ['system-ui', 'sans-serif']  # nothing is fetched
 MONOSPACED = ['ui-monospace', 'monospace']
+THEME = gr.themes.Default(font=FONTS, font_mono=MONOSPACED).set(
+    block_info_text_color='*neutral_600', block_info_text_color_dark='*neutral_300')
 CSS = """
 .gradio-container { max-width: 1400px !important; }
 #checkpoint input { text-overflow: ellipsis; }
-#checkpoint [data-testid=block-info] ~ div, #checkpoint .info { color: var(--body-text-color-subdued); }
-#square img { width: 100%; height: 100%; object-fit: contain; image-rendering: pixelated; }
+#clean img, #corrupted img, #reconstruction img, #segmented img, #square img {
+  width: 100%; height: 100%; object-fit: contain; }
+#square img { image-rendering: pixelated; }
 #message { position: sticky; top: 0; z-index: 20; background: var(--body-background-fill); }
 #message .said { margin: 0; padding: 8px 12px; border-left: 4px solid #2b7a4b; font-variant-numeric: tabular-nums; }
 #message .fault { border-color: #c0392b; }
 #examples .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
-#maps { overflow-x: auto; }
+#maps .image-container > button { justify-content: flex-start; overflow-x: auto; }
+#maps .image-frame { justify-content: flex-start; }
 #maps img { min-width: 820px; }
 """
 FAULTS = CheckpointError, TrainingError, ValueError, OSError  # that a line says all of
@@ -76,7 +80,7 @@ def page(trials: Trials, examples: Sequence[tuple[Path, str]], folder: Path, for
                     with gr.Tab('Feature maps'):
                         _maps(trials, folder, model, file, message)
                     if trials.searched is not None:
-                        with gr.Tab('Nearest photographs'):
+                        with gr.Tab('Nearest'):
                             _nearest(trials, file, message)
 
         def picked(event: gr.SelectData) -> str:
@@ -103,15 +107,14 @@ def _answers(trials: Trials, model: gr.Dropdown, file: gr.File, size: gr.Radio, 
             blocked = gr.Slider(1, 64, block, step=1, label='Side of a block, in pixels', min_width=200)
         with gr.Column(visible=way == PAINTED) as painting:
             editor = gr.ImageEditor(
-                label='Paint over what is to be filled in', type='numpy', sources=(), transforms=(), layers=False,
+                label='Paint holes', type='numpy', sources=(), transforms=(), layers=False,
                 brush=gr.Brush(default_size=16, colors=[HOLES], default_color=HOLES, color_mode='fixed'),
                 eraser=gr.Eraser(default_size=24), buttons=[], height=420, elem_id='painting')
         restore = gr.Button('Reconstruct', variant='primary', elem_id='reconstruct')
         with gr.Row():
-            shown = [gr.Image(label=label, format='png', interactive=False, buttons=buttons, height=300, min_width=220,
-                              elem_id=identity) for label, buttons, identity in (
-                ('Photograph', ['fullscreen'], 'clean'), ('What the network gets', ['fullscreen'], 'corrupted'),
-                ('Reconstruction', ['fullscreen', 'download'], 'reconstruction'))]
+            shown = [gr.Image(label=label, format='png', interactive=False, buttons=['fullscreen', 'download'],
+                              height=300, min_width=220, elem_id=identity) for label, identity in (
+                ('Photograph', 'clean'), ('What the network gets', 'corrupted'), ('Reconstruction', 'reconstruction'))]
     with gr.Group(visible=first.kind == 'classifier') as classifying:
         top = gr.Slider(1, 20, 5, step=1, label='Classes that are shown')
         classify = gr.Button('Classify', variant='primary', elem_id='classify')
@@ -119,10 +122,10 @@ def _answers(trials: Trials, model: gr.Dropdown, file: gr.File, size: gr.Radio, 
             square = gr.Image(label='What the network sees: the middle', interactive=False, buttons=[], height=260,
                               min_width=220, scale=1, elem_id='square')
             classes = gr.Label(label='Probabilities', min_width=280, scale=2, elem_id='classes')
-    with gr.Group(visible=first.kind == 'segmenter') as segmenting:
+    with gr.Column(visible=first.kind == 'segmenter') as segmenting:
         segment = gr.Button('Segment', variant='primary', elem_id='segment')
         overlay = gr.Image(label='Its classes', format='png', interactive=False, buttons=['fullscreen', 'download'],
-                           height=560, elem_id='overlay')
+                           height=560, elem_id='segmented')
 
     def chosen(model: str) -> tuple[Any, ...]:
         found = trials.checkpoint(model)
@@ -150,7 +153,7 @@ def _answers(trials: Trials, model: gr.Dropdown, file: gr.File, size: gr.Radio, 
         quality = '' if found.before is None or found.after is None else (
             f'PSNR {_decibel(found.before)} before, {_decibel(found.after)} after. ')
         return found.clean, found.corrupted, found.reconstruction, _said(
-            f'{quality}{_took(found.seconds, found.clean)}')
+            f'{quality}{_took(found.seconds, found.clean)}{_hint(way, trials.noise(model))}')
 
     def classified(file: str, model: str, top: float) -> tuple[Any, ...]:
         found = trials.classify(model, Path(file), int(top))
@@ -167,9 +170,11 @@ def _answers(trials: Trials, model: gr.Dropdown, file: gr.File, size: gr.Radio, 
     file.change(_guarded(look, 1, needs_file=False), file, [editor, message], api_visibility='private',
                 concurrency_limit=2, show_progress='minimal')
     restore.click(_guarded(reconstruct, 3), [file, model, size, kind, noise, shares, blocked, editor],
-                  [*shown, message], **ASKED)
-    classify.click(_guarded(classified, 2), [file, model, top], [square, classes, message], **ASKED)
-    segment.click(_guarded(segmented, 1), [file, model, size], [overlay, message], **ASKED)
+                  [*shown, message], show_progress_on=shown, **ASKED)
+    classify.click(_guarded(classified, 2), [file, model, top], [square, classes, message],
+                   show_progress_on=classes, **ASKED)
+    segment.click(_guarded(segmented, 1), [file, model, size], [overlay, message],
+                  show_progress_on=overlay, **ASKED)
 
 
 def _maps(trials: Trials, folder: Path, model: gr.Dropdown, file: gr.File, message: gr.HTML) -> None:
@@ -197,14 +202,17 @@ def _maps(trials: Trials, folder: Path, model: gr.Dropdown, file: gr.File, messa
         return image, _said(f'{words}. The network and the drawing took {seconds:.2f} s.')
 
     model.change(chosen, model, layer, **QUIET)
-    button.click(_guarded(drawn, 1), [file, model, layer, number], [picture, message], **ASKED)
+    button.click(_guarded(drawn, 1), [file, model, layer, number], [picture, message], show_progress_on=picture,
+                 **ASKED)
 
 
 def _nearest(trials: Trials, file: gr.File, message: gr.HTML) -> None:
     """The photographs of ``--features`` that are most like this one."""
     assert trials.searched is not None
     features, checkpoint = trials.searched
-    number = gr.Slider(1, 30, 8, step=1, label=f'How many, of {len(features.files):,}; by {checkpoint.name}')
+    total = len(features.files)
+    number = gr.Slider(1, max(2, min(30, total)), min(8, total), step=1,
+                       label=f'How many, of {total:,}; by {checkpoint.name}')
     button = gr.Button('Find', variant='primary', elem_id='find')
     pictures = gr.Gallery(label='Most like it first, from -1 to 1', columns=4, height='auto', interactive=False,
                           buttons=[], object_fit='contain', elem_id='nearest')
@@ -216,7 +224,7 @@ def _nearest(trials: Trials, file: gr.File, message: gr.HTML) -> None:
         return [(each.picture, f'{each.cosine:.3f}  {each.path.name}') for each in others if each.picture], _said(
             _took(seconds) + words)
 
-    button.click(_guarded(found, 1), [file, number], [pictures, message], **ASKED)
+    button.click(_guarded(found, 1), [file, number], [pictures, message], show_progress_on=pictures, **ASKED)
 
 
 def _about(trials: Trials, model: str) -> str:
@@ -248,6 +256,14 @@ def _guarded(ask: Callable[..., tuple[Any, ...]], outputs: int, needs_file: bool
 
 def _said(text: str, fault: bool = False) -> str:
     return f'<p class="said{" fault" * fault}" role="{"alert" if fault else "status"}">{html.escape(text)}</p>'
+
+
+def _hint(way: str, trained: str) -> str:
+    """What to expect of an auto-encoder that is asked for something else than it was made for."""
+    fills = _ways(trained)[0] == BLOCKS
+    if fills and way == GAUSSIAN:
+        return ' This one has learned to fill in blocks, not to remove noise.'
+    return ' This one has learned to remove noise, not to fill in.' * (not fills and way in (BLOCKS, PAINTED))
 
 
 def _took(seconds: float, pixels: np.ndarray | None = None) -> str:

@@ -26,8 +26,7 @@ HEADERS = {
     'x-content-type-options': 'nosniff',
 }
 
-Scope = MutableMapping[str, Any]
-Receive, Send = Callable[[], Awaitable[Scope]], Callable[[Scope], Awaitable[None]]
+Message = MutableMapping[str, Any]
 
 
 def serve(trials: Trials, host: str, port: int) -> int:
@@ -61,7 +60,7 @@ def application(trials: Trials, folder: Path, host: str) -> Any:
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from .page import CSS, FONTS, MONOSPACED, page
+    from .page import CSS, THEME, page
 
     (folder / 'examples').mkdir(exist_ok=True)
     blocks = page(trials, write_examples(folder / 'examples'), folder, FORGET_SECONDS)
@@ -72,10 +71,10 @@ def application(trials: Trials, folder: Path, host: str) -> Any:
     app = gradio.mount_gradio_app(
         app, blocks, path='/', footer_links=[], run_history=False, allowed_paths=[], show_error=False,
         max_file_size=LARGEST_FILE, ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, css=CSS,
-        theme=gradio.themes.Default(font=FONTS, font_mono=MONOSPACED))
+        theme=THEME)
 
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Scope) -> None:
+    async def answer(scope: Message, receive: Any, send: Callable[[Message], Awaitable[None]]) -> None:
+        async def with_headers(message: Message) -> None:
             if message['type'] == 'http.response.start':
                 message['headers'] = [*message['headers'], *((k.encode(), v.encode()) for k, v in HEADERS.items())]
             await send(message)

@@ -29,6 +29,7 @@ from ..pictures import DEMO_MODEL, NOISE, UNCHANGED, Reconstruction, noise_for, 
 KEPT = 3  # networks in memory: those of VGG-16 take 118 MB each
 WHOLE = 0  # in place of a size: the photograph is not scaled
 MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 2 ** 26  # of a photograph: what Pillow opens without a warning
+MOST_WHOLE = 2 ** 25  # of one that is not scaled down: minutes on a CPU, for which others wait
 THUMBNAIL = 256  # pixels of the longer side
 KINDS = {'autoencoder': 'auto-encoder', 'classifier': 'classifier', 'segmenter': 'segmenter'}
 
@@ -128,6 +129,7 @@ class Trials:
             size: What its shorter side is scaled down to.
             holes: In place of noise, H x W bool: what is masked, of any size, which is fitted to the photograph.
         """
+        check(path, MOST_WHOLE if size == WHOLE else MOST_PIXELS)
         pixels = photograph(path, size)
         if holes is not None:
             if not holes.any():
@@ -142,7 +144,7 @@ class Trials:
         before = after = None
         if holes is not None or noise != UNCHANGED:
             before, after = quality(pictures.clean, [corrupted, result])
-        return Reconstructed(*map(_hwc, (pictures.clean, corrupted, result)), before, after, seconds)
+        return Reconstructed(_hwc(pictures.clean), _hwc(corrupted), _hwc(result), before, after, seconds)
 
     def classify(self, name: str, path: Path, first: int) -> Classified:
         """Ask a classifier about the middle of a photograph: the ``first`` most probable classes."""
@@ -159,6 +161,7 @@ class Trials:
 
     def segment(self, name: str, path: Path, size: int = WHOLE) -> tuple[Image.Image, float]:
         """A photograph under the colours of its classes with their legend; seconds of the network."""
+        check(path, MOST_WHOLE if size == WHOLE else MOST_PIXELS)
         pixels = photograph(path, size)
         with self._network(name, 'segmenter') as network:
             (mask,), seconds = _timed(lambda: masks_of(network, [pixels]))
@@ -218,11 +221,12 @@ class Trials:
         return Network(create_encoder(checkpoint.architecture, checkpoint), self.device)
 
 
-def check(path: Path) -> None:
-    """Refuse a photograph that is too large, before it is decoded."""
-    if (pixels := pixels_of(Photograph(path, Path(path.name)))) > MOST_PIXELS:
-        raise ImageError(f'{path.name}: has {pixels / 1e6:.0f} megapixels; {MOST_PIXELS / 1e6:.0f} are taken at most, '
-                         'scale it down first')
+def check(path: Path, most: int = MOST_PIXELS) -> None:
+    """Refuse a photograph of more than so many pixels, before it is decoded."""
+    if (pixels := pixels_of(Photograph(path, Path(path.name)))) > most:
+        way_out = 'scale it down first' if most == MOST_PIXELS else 'choose a smaller size'
+        raise ImageError(
+            f'{path.name}: has {pixels / 1e6:.0f} megapixels; {most / 1e6:.0f} are taken at most, {way_out}')
 
 
 def photograph(path: Path, size: int = WHOLE) -> np.ndarray:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scae_zoo import create_autoencoder
 from scae_zoo.checkpoints.writing import write
-from scae_zoo.cli import exporting, listing, main, measuring, pictures, training
+from scae_zoo.cli import app, exporting, listing, main, measuring, pictures, training
 from scae_zoo.data.cache_folder import cache_folder
 from scae_zoo.data.sources import load_images
 from scae_zoo.experiments.experiment import experiment
@@ -32,6 +32,7 @@ COMMANDS = [
     'reconstruct ~/a.png ~/b.png --model=~/x --output=~/out',
     'demo -o ~/out',
     'export ~/x --out=~/model.onnx',
+    'app --model=~/x --features ~/features.npz',
     'pretrain ~/data --out=~/out --test=~/test --root=~/root',
     'finetune ~/data --from=~/x -o ~/out --test ~/test --root ~/root',
     'segment ~/data --from=~/x -o ~/out --test ~/test --root ~/root',
@@ -72,7 +73,7 @@ def test_home_in_every_path(home: Path, line: str, monkeypatch: pytest.MonkeyPat
     """bash leaves ~ after = alone."""
     given: list[argparse.Namespace] = []
     command, *words = line.split()
-    for module in (exporting, listing, measuring, pictures, training):
+    for module in (app, exporting, listing, measuring, pictures, training):
         if hasattr(module, f'{command}_command'):
             monkeypatch.setattr(module, f'{command}_command', lambda args: given.append(args) or 0)
     assert main([command, *words]) == 0

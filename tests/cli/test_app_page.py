@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,9 +16,12 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scae_zoo.cli import main
+from scae_zoo.cli.app import HOST, serving
+from scae_zoo.cli.app.trials import Trials
 
 from ..support.networks import DEFAULT, SHIPPED
 from ..support.photographs import write_photographs, write_segmenter
@@ -41,9 +45,21 @@ class App(NamedTuple):
     scratch: Path
 
 
+def serve(*args: str) -> int:
+    """``scae app``, which says on stderr whom else it asks."""
+    def watch(event: str, values: tuple[Any, ...]) -> None:
+        if event == 'socket.connect' and isinstance(values[1], tuple) and values[1][0] not in ('127.0.0.1', '::1'):
+            print(f'asks {values[1]}', file=sys.stderr)
+        if event == 'socket.getaddrinfo' and values[0] not in ('127.0.0.1', 'localhost', None):
+            print(f'asks {values[0]}', file=sys.stderr)
+
+    sys.addaudithook(watch)
+    return main(['app', '--port', '0', *args])
+
+
 def start(folder: Path, *args: str) -> App:
     (folder / 'scratch').mkdir(parents=True)
-    process = Process(folder / 'log', main, ['app', '--port', '0', *args], TMPDIR=str(folder / 'scratch'))
+    process = Process(folder / 'log', serve, *args, TMPDIR=str(folder / 'scratch'))
     ends = time.monotonic() + SECONDS
     while not (found := re.search(r'http://\S+', process.output.read_text() if process.output.exists() else '')):
         assert process.returncode is None, process.errors.read_text()
@@ -71,7 +87,9 @@ def app(tmp_path_factory: pytest.TempPathFactory, segmenter: Path) -> Iterator[A
     started = start(folder / 'app', '--features', str(features), '--model', str(segmenter))
     yield started
     end(started)
-    assert 'Traceback' not in started.process.errors.read_text()
+    errors = started.process.errors.read_text()
+    assert 'Traceback' not in errors
+    assert 'asks ' not in errors
 
 
 @pytest.fixture(scope='module')
@@ -226,3 +244,21 @@ def test_it_answers_this_machine_alone_and_takes_no_address_that_is_taken(
     assert '--port 0 for a free one' in capsys.readouterr().err
     assert main(['app', '--port', '99999']) == 2
     assert 'up to 65535' in capsys.readouterr().err
+
+
+def test_what_was_uploaded_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    from starlette.testclient import TestClient
+    monkeypatch.setattr(serving, 'FORGET_SECONDS', 6)
+    monkeypatch.setattr(serving, 'LARGEST_FILE', '2kb')
+    with (serving._scratch() as folder,
+          TestClient(serving.application(Trials(torch.device('cpu')), folder, HOST), f'http://{HOST}') as client):
+        assert client.post('/gradio_api/upload', files={'files': ('large.png', bytes(3000))}).status_code == 413
+        answer = client.post('/gradio_api/upload', files={'files': ('small.png', bytes(1000))})
+        uploaded = Path(answer.json()[0])
+        assert folder in uploaded.parents
+        assert uploaded.is_file()
+        ends = time.monotonic() + 30
+        while uploaded.exists():
+            assert time.monotonic() < ends
+            time.sleep(0.2)
+    assert not folder.exists()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from scae_zoo import extras
 from scae_zoo.checkpoints import finding
 from scae_zoo.cli.app import trials as app
 from scae_zoo.cli.app.examples import write_examples
@@ -169,3 +170,10 @@ def test_examples_are_photographs_of_some_size(tmp_path: Path) -> None:
     examples = write_examples(tmp_path)
     assert len({path for path, _ in examples}) == len(examples) >= 3
     assert all(min(open_rgb(path).shape[:2]) >= 256 for path, _ in examples)
+
+
+def test_without_gradio_it_says_what_to_install(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(extras, 'find_spec', lambda name: None)
+    assert run('app') == 2
+    assert capsys.readouterr().err == "scae: error: this needs gradio: pip install 'scae-zoo[app]'\n"

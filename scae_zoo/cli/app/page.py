@@ -25,7 +25,7 @@ THEME = gr.themes.Default(font=FONTS, font_mono=MONOSPACED).set(
     block_info_text_color='*neutral_600', block_info_text_color_dark='*neutral_300')
 CSS = """
 .gradio-container { max-width: 1400px !important; }
-#checkpoint input { text-overflow: ellipsis; }
+#checkpoint input { text-overflow: ellipsis; padding-right: 2rem; }
 #clean img, #corrupted img, #reconstruction img, #segmented img, #square img {
   width: 100%; height: 100%; object-fit: contain; }
 #square img { image-rendering: pixelated; }
@@ -187,9 +187,9 @@ def _maps(trials: Trials, folder: Path, model: gr.Dropdown, file: gr.File, messa
     picture = gr.Image(label='Feature maps', format='png', interactive=False, buttons=['fullscreen', 'download'],
                        elem_id='maps')
 
-    def chosen(model: str) -> Any:
+    def chosen(model: str) -> tuple[Any, ...]:
         last, default = trials.layers(model)
-        return gr.update(maximum=last, value=default)
+        return gr.update(maximum=last, value=default),
 
     def drawn(file: str, model: str, layer: float, number: float) -> tuple[Any, ...]:
         path = folder / f'{uuid.uuid4().hex}.png'
@@ -201,7 +201,7 @@ def _maps(trials: Trials, folder: Path, model: gr.Dropdown, file: gr.File, messa
             path.unlink(missing_ok=True)
         return image, _said(f'{words}. The network and the drawing took {seconds:.2f} s.')
 
-    model.change(chosen, model, layer, **QUIET)
+    model.change(_guarded(chosen, 1, needs_file=False), model, [layer, message], **QUIET)
     button.click(_guarded(drawn, 1), [file, model, layer, number], [picture, message], show_progress_on=picture,
                  **ASKED)
 

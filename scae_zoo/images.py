@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT
 from .places import written_whole
 
 MAXSAMPLEVALUE = 281  # of TIFF
+FIRST_BYTES = {'JPEG': rb'\xff\xd8\xff', 'PNG': rb'\x89PNG\r\n\x1a\n', 'WEBP': rb'RIFF....WEBP'}
 WHITES = tuple(2 ** bits - 1 for bits in (8, 10, 12, 14, 16))
 # VOC's colours of the class indices, whose bits they spread over the three channels; 255, not counted, is light
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder='little')
@@ -45,7 +46,7 @@ def open_picture(path: str | Path | BinaryIO) -> Image.Image:
     """The first frame of the image in a file, or in an open one, upright, in its own mode, but with 8 bits a channel,
     made as ``open_rgb`` has it. ``info['deep']``: it had more; ``info['orientation']``: how it is stored, by EXIF."""
     with _opened(path) as file:
-        with Image.open(file) as image:
+        with _identified(file) as image:
             tags, rawmode, known = getattr(image, 'tag_v2', {}), _rawmode(image), _known_maximum(image)
             picture = _upright(image)
         is_signed = tags.get(SAMPLEFORMAT, (1,))[0] == 2
@@ -58,7 +59,7 @@ def open_picture(path: str | Path | BinaryIO) -> Image.Image:
             return _with_pixels(picture, _to_eight_bits(numbers))
         # Pillow gives the high bytes of colours with 16 bits: nothing but black, where the file has 12
         if re.fullmatch('RGB[AX]?;16[BLN]', rawmode) and np.asarray(picture)[..., :3].max() < 64:
-            with Image.open(file) as image:
+            with _identified(file) as image:
                 assert isinstance(image, ImageFile.ImageFile)
                 image.tile = [tile._replace(args=_other_byte(tile.args)) for tile in image.tile]
                 low = np.asarray(_upright(image))
@@ -73,6 +74,17 @@ def open_picture(path: str | Path | BinaryIO) -> Image.Image:
 def _opened(path: str | Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
     # never by its name: Pillow would map an uncompressed TIFF into memory, and turn it wrongly
     return open(path, 'rb') if isinstance(path, (str, Path)) else nullcontext(path)
+
+
+def _identified(file: BinaryIO) -> Image.Image:
+    """What ``Image.open`` gives. That lets each of Pillow's formats in turn begin to read, a sixth of the time that a
+    small WebP takes: so the most common ones are told by their first bytes."""
+    formats = None
+    if file.seekable():
+        file.seek(0)
+        start = file.read(12)
+        formats = next(([name] for name, pattern in FIRST_BYTES.items() if re.match(pattern, start, re.DOTALL)), None)
+    return Image.open(file, formats=formats)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -125,7 +137,7 @@ def _known_maximum(image: Image.Image) -> int:
 @contextmanager
 def opened(path: str | Path | BinaryIO) -> Iterator[Image.Image]:
     """The image in a file, or in an open one, before it is decoded."""
-    with _opened(path) as file, Image.open(file) as image:
+    with _opened(path) as file, _identified(file) as image:
         yield image
 
 

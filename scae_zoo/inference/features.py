@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..models.scae import ScaeEncoder
-from ..places import written_whole
+from ..places import expand_path, written_whole
 from .asking import Answers, Result, ask
 from .network import Network
 from .outputs import csv_row
@@ -90,12 +90,13 @@ def save_features(features: Features, path: Path) -> None:
                 'photographs': json.dumps({'files': features.files, 'made_by': features.made_by})}))
 
 
-def load_features(path: Path) -> Features:
+def load_features(path: str | Path) -> Features:
     """What ``save_features`` wrote as safetensors or ``.npz``.
 
     Raises:
         ValueError: It is missing or something else.
     """
+    path = expand_path(path)
     try:
         if path.suffix == '.npz':
             with np.load(path, allow_pickle=False) as file:

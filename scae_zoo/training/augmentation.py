@@ -45,29 +45,51 @@ class RandomCrop:
             targets: The n images' targets; masks are n x H x W.
             generator: On the images' device.
         """
-        height, width = images.shape[2:]
-        is_inside = self._in_whole_pixels and not self.pad and self.size <= min(height, width)
-        take = self._copied if is_inside and images.device.type == 'cpu' else self._gathered
-        crops, targets = take(images.permute(0, 2, 3, 1), index, targets, generator)
+        nhwc = images.permute(0, 2, 3, 1)
+        if images.device.type == 'cpu' and self._stays_inside(*nhwc.shape[1:3]):
+            # there, copying windows is many times faster than gathering pixels
+            windows = self._windows(len(index), *nhwc.shape[1:3], generator)
+            if targets.ndim == 3:
+                masks, targets = targets, targets.new_empty(len(index), self.size, self.size)
+                self._copy(masks, range(len(index)), windows, targets)
+            crops = nhwc.new_empty(len(index), self.size, self.size, nhwc.shape[3])
+            self._copy(nhwc, index.tolist(), windows, crops)
+        else:
+            crops, targets = self._gathered(nhwc, index, targets, generator)
         return crops.permute(0, 3, 1, 2), targets  # in channels_last memory
 
-    def _copied(
-            self,
-            nhwc: torch.Tensor,
-            index: torch.Tensor,
-            targets: torch.Tensor,
-            generator: torch.Generator | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As ``_gathered``, of crops in whole pixels that reach over no border: on a CPU many times faster."""
-        n, size = len(index), self.size
+    def of_one(self, image: np.ndarray, generator: torch.Generator, crop: np.ndarray) -> None:
+        """Write into ``crop``, size x size x C, what a call would draw of this image alone, H x W x C uint8."""
+        pixels, place = torch.from_numpy(image)[None], torch.from_numpy(crop)[None]
+        if self._stays_inside(*image.shape[:2]):
+            self._copy(pixels, [0], self._windows(1, *image.shape[:2], generator), place)
+        else:
+            which = torch.zeros(1, dtype=torch.long)
+            place.copy_(self._gathered(pixels, which, which, generator)[0])
+
+    def _stays_inside(self, height: int, width: int) -> bool:
+        """Whether the crops of an image are in whole pixels and reach over no border."""
+        return self._in_whole_pixels and not self.pad and self.size <= min(height, width)
+
+    def _windows(
+            self, n: int, height: int, width: int, generator: torch.Generator | None) -> list[tuple[int, int, bool]]:
+        """Top, left and whether it is mirrored, of crops that stay inside; what ``_gathered`` draws on a CPU."""
         draws = torch.rand(2 + self.flip, n, generator=generator).numpy()  # as if drawn one after the other
-        tops, lefts = (
-            np.minimum(np.floor(draw * (side - size + 1)), side - size).astype(int).tolist()
-            for draw, side in zip(draws[:2], nhwc.shape[1:3], strict=True))
-        mirrored = (draws[2] < 0.5).tolist() if self.flip else [False] * n
-        windows = tops, lefts, mirrored
-        masks = _copied_windows(targets, range(n), *windows, size) if targets.ndim == 3 else targets
-        return _copied_windows(nhwc, index.tolist(), *windows, size), masks
+        room = np.float32([[height - self.size], [width - self.size]])
+        tops, lefts = np.minimum(draws[:2] * (room + 1), room).astype(int).tolist()
+        return list(zip(tops, lefts, (draws[2] < 0.5).tolist() if self.flip else [False] * n, strict=True))
+
+    def _copy(
+            self,
+            images: torch.Tensor,
+            index: Iterable[int],
+            windows: list[tuple[int, int, bool]],
+            places: torch.Tensor,
+    ) -> None:
+        """Write a window of each of the images, N x H x W or N x H x W x C, to its place."""
+        for place, i, (top, left, mirrored) in zip(places, index, windows, strict=True):
+            part = images[i, top:top + self.size, left:left + self.size]
+            place.copy_(part.flip(1) if mirrored else part)
 
     def _gathered(
             self,
@@ -115,22 +137,6 @@ class RandomCrop:
         start = start - self.pad - over / 2
         positions = start[:, None] + torch.arange(self.size, device=zoom.device) / zoom[:, None]
         return _mirror(positions, side)
-
-
-def _copied_windows(
-        images: torch.Tensor,
-        index: Iterable[int],
-        tops: list[int],
-        lefts: list[int],
-        mirrored: list[bool],
-        size: int,
-) -> torch.Tensor:
-    """Of each of the images, N x H x W or N x H x W x C, a window."""
-    windows = images.new_empty(len(tops), size, size, *images.shape[3:])
-    for window, i, top, left, mirror in zip(windows, index, tops, lefts, mirrored, strict=True):
-        part = images[i, top:top + size, left:left + size]
-        window.copy_(part.flip(1) if mirror else part)
-    return windows
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Batches of images that are decoded anew each time, for sets that fit neither memory nor a cache on the disk."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ..data.image_set import ImageSet, Remainder
 from ..data.origins import Origins
 from ..errors import TrainingError
 from ..images import ImageError
+from ..processors import cores
 from .augmentation import RandomCrop
 from .batches import BaseBatches, Batches, Prepare, seed_of
 from .distributed import World
@@ -96,7 +96,7 @@ class StreamedBatches(BaseBatches):
         super().__init__(total, size, size, settings, crop, prepare, world)
         self.samples, self.size = source.samples, size
         self.max_unreadable = min(max_unreadable, 1 - 1 / total)  # one must be left to take the others' place
-        self.workers = _cores() if workers is None else workers
+        self.workers = cores() if workers is None else workers
         self.unreadable: dict[str, None] = {}  # in the order in which they were met
 
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -184,12 +184,6 @@ def _require_queues(number: int) -> None:
     _ = [multiprocessing.Queue() for _ in range(number)]
 
 
-def _cores() -> int:
-    """How many cores there are for each process of ``torchrun`` on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
-
-
 class _Step(NamedTuple):
     """A step's crops, n x H x W x 3 uint8, which images they are of, and what was wrong with images that others take
     the place of. Arrays, since they go from process to process by a pipe: tensors would go by /dev/shm, which may be
@@ -218,7 +212,7 @@ class _Steps(Dataset):
     def __getitem__(self, step: int) -> _Step:
         seed, epoch, rank = self.seeds
         generator = torch.Generator().manual_seed(seed_of(seed, epoch, step, rank, 0))
-        crops: list[torch.Tensor] = []
+        crops = np.empty((self.order.shape[1], self.crop.size, self.crop.size, 3), np.uint8)
         shown: list[int] = []
         faults: dict[str, None] = {}
         for index in self.order[step].tolist():
@@ -227,9 +221,6 @@ class _Steps(Dataset):
                 if len(faults) > self.max_unreadable * len(self.samples):
                     return _Step(np.empty(0), np.empty(0), list(faults))  # which are then refused
                 index = int(torch.randint(len(self.samples), (), generator=generator))
-            image = torch.from_numpy(found[0]).permute(2, 0, 1)[None]
-            which = torch.zeros(1, dtype=torch.long)
-            crop, _ = self.crop(image, which, which, generator)
-            crops.append(crop)
+            self.crop.of_one(found.pixels, generator, crops[len(shown)])
             shown.append(index)
-        return _Step(torch.cat(crops).permute(0, 2, 3, 1).numpy(), np.array(shown), list(faults))
+        return _Step(crops, np.array(shown), list(faults))

@@ -154,5 +154,5 @@ def test_other_options_or_photographs_begin_anew(
     (kept / '00000000.part').write_bytes(b'of something else')
     assert run('embed', photographs / 'a', '--model', SHIPPED, '-o', tmp_path / 'f.npz') == 0
     assert 'is of other photographs or options; begun anew' in capsys.readouterr().err
-    assert len(load_features(tmp_path / 'f.npz').files) == 3
+    assert len(load_features(str(tmp_path / "f.npz")).files) == 3
     assert [path.name for path in tmp_path.iterdir()] == ['f.npz']

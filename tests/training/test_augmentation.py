@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -235,3 +236,16 @@ def test_windows_are_those_of_the_general_way(size: int, flip: bool) -> None:
         assert torch.equal(found, wanted)
         assert crops.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(draws.get_state(), others.get_state())
+
+
+@pytest.mark.parametrize('transform', [
+    RandomCrop(5), RandomCrop(5, flip=False), RandomCrop(7), RandomCrop(5, pad=2), RandomCrop(6, scale=(0.8, 1.2)),
+    RandomCrop(8)])
+def test_one_image_is_cropped_as_in_a_batch(transform: RandomCrop) -> None:
+    images, which = positions(20, 7, 9), torch.zeros(1, dtype=torch.long)
+    draws, others = generator(1), generator(1)
+    for image in images:
+        crop = np.zeros((transform.size, transform.size, 3), np.uint8)
+        transform.of_one(image.permute(1, 2, 0).contiguous().numpy(), draws, crop)
+        expected, _ = transform(image[None], which, which, others)
+        assert np.array_equal(crop, expected[0].permute(1, 2, 0).numpy())

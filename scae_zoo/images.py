@@ -80,7 +80,7 @@ def _identified(file: BinaryIO) -> Image.Image:
     """What ``Image.open`` gives. That lets each of Pillow's formats in turn begin to read, a sixth of the time that a
     small WebP takes: so the most common ones are told by their first bytes."""
     formats = None
-    if file.seekable():
+    if getattr(file, 'seekable', lambda: False)():
         file.seek(0)
         start = file.read(12)
         formats = next(([name] for name, pattern in FIRST_BYTES.items() if re.match(pattern, start, re.DOTALL)), None)

@@ -4,6 +4,11 @@ import os
 
 
 def cores() -> int:
-    """Those of this process; under ``torchrun`` its part of them."""
-    found = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    return max(1, found // int(os.environ.get('LOCAL_WORLD_SIZE', 1)))
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def cores_each() -> int:
+    """As many for each of the processes that ``torchrun`` started on this machine, at least one."""
+    processes = os.environ.get('LOCAL_WORLD_SIZE', '')
+    return max(1, cores() // max(1, int(processes) if processes.isdecimal() else 1))

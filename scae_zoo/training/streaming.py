@@ -18,7 +18,7 @@ from ..data.image_set import ImageSet, Remainder
 from ..data.origins import Origins
 from ..errors import TrainingError
 from ..images import ImageError
-from ..processors import cores
+from ..processors import cores_each
 from .augmentation import RandomCrop
 from .batches import BaseBatches, Batches, Prepare, seed_of
 from .distributed import World
@@ -96,7 +96,7 @@ class StreamedBatches(BaseBatches):
         super().__init__(total, size, size, settings, crop, prepare, world)
         self.samples, self.size = source.samples, size
         self.max_unreadable = min(max_unreadable, 1 - 1 / total)  # one must be left to take the others' place
-        self.workers = cores() if workers is None else workers
+        self.workers = cores_each() if workers is None else workers
         self.unreadable: dict[str, None] = {}  # in the order in which they were met
 
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -1,5 +1,6 @@
 """``scae app`` in a browser: a photograph goes in, what a network makes of it comes out; nobody else is asked."""
 
+import json
 import os
 import re
 import shutil
@@ -244,6 +245,52 @@ def test_it_answers_this_machine_alone_and_takes_no_address_that_is_taken(
     assert '--port 0 for a free one' in capsys.readouterr().err
     assert main(['app', '--port', '99999']) == 2
     assert 'up to 65535' in capsys.readouterr().err
+
+
+def status(request: urllib.request.Request) -> int:
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_no_file_is_opened_but_what_was_uploaded(app: App, tmp_path: Path) -> None:
+    """Nor is anybody asked for one, which the fixture looks at."""
+    (tmp_path / 'secret.png').write_bytes(b'secret')
+    for path in (str(tmp_path / 'secret.png'), f'{app.scratch}/../../secret', 'https://example.com/x.png', '\0'):
+        for function in range(12):
+            asked = {'data': [{'path': path, 'meta': {'_type': 'gradio.FileData'}}] * 3, 'fn_index': function,
+                     'session_hash': 'x'}
+            assert status(urllib.request.Request(
+                f'{app.url}gradio_api/queue/join', json.dumps(asked).encode(),
+                {'Content-Type': 'application/json'})) == 403
+    assert status(urllib.request.Request(f'{app.url}gradio_api/file={tmp_path}/secret.png')) in (403, 404)
+    assert not list(app.scratch.rglob('secret*'))
+
+
+def test_pages_from_elsewhere_can_ask_for_nothing(app: App) -> None:
+    form = (b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n1\r\n--x--\r\n')
+    headers = {'Content-Type': 'multipart/form-data; boundary=x'}
+    upload, own = f'{app.url}gradio_api/upload', app.url.rstrip('/')
+    for origin, expected in ((own, 200), ('http://evil.example', 403), ('http://127.0.0.1:1', 403), ('null', 403)):
+        assert status(urllib.request.Request(upload, form, headers | {'Origin': origin})) == expected
+
+
+def test_it_ends_while_a_network_computes(browser: Any, tmp_path: Path) -> None:
+    Image.new('RGB', (5000, 5000)).save(photo := tmp_path / 'large.png')
+    app = start(tmp_path / 'app')
+    page = browser.new_page()
+    page.goto(app.url)
+    choose(page, SHIPPED)
+    upload(page, photo)
+    page.get_by_label('as it is').check()
+    page.click('#reconstruct')
+    page.wait_for_selector('#reconstruction .progress-text, #reconstruction .wrap.generating, #reconstruction .wrap')
+    time.sleep(3)
+    end(app)
+    page.close()
+    assert 'no photograph and no result is kept' in app.process.output.read_text()
 
 
 def test_what_was_uploaded_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

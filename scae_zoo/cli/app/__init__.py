@@ -1,6 +1,8 @@
 """``scae app``: a page to try the zoo on."""
 
 import argparse
+import os
+import sys
 
 from ...extras import require_installed
 from ...places import expand, expand_path
@@ -18,7 +20,12 @@ def app_command(args: argparse.Namespace) -> int:
     from .trials import Trials
 
     with world(args.device) as place:
-        return serve(Trials(place.device, args.model, args.features), args.host, args.port)
+        trials = Trials(place.device, args.model, args.features)
+        serve(trials, args.host, args.port)
+    if trials.busy:  # Python would wait for the answer, which may take minutes, and which nobody gets
+        sys.stdout.flush()
+        os._exit(0)
+    return 0
 
 
 def add_commands(command: Command) -> None:

@@ -85,6 +85,11 @@ class Trials:
         self._networks: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._asking = threading.Lock()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a network is being asked."""
+        return self._asking.locked()
+
     def choices(self) -> list[tuple[str, str]]:
         """The checkpoints that can be tried, in words and by name, the one to begin with first."""
         found = {name: kind for name, kind in finding.by_priority().items() if kind in KINDS}
@@ -222,7 +227,9 @@ class Trials:
 
 
 def check(path: Path, most: int = MOST_PIXELS) -> None:
-    """Refuse a photograph of more than so many pixels, before it is decoded."""
+    """Refuse a photograph that has been deleted, or has more than so many pixels, before it is decoded."""
+    if not path.exists():
+        raise ImageError(f'{path.name}: is not kept for longer than an hour; choose it again')
     if (pixels := pixels_of(Photograph(path, Path(path.name)))) > most:
         way_out = 'scale it down first' if most == MOST_PIXELS else 'choose a smaller size'
         raise ImageError(

@@ -240,8 +240,10 @@ def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.I
     for i, (panel, title) in enumerate(zip(panels, titles, strict=True)):
         left = i * (column + gap)
         draw.text((left + column / 2, bar / 2), title, fill='black', font=font, anchor='mm')
-        enlarged = Image.fromarray(panel).resize((width, height), Image.Resampling.NEAREST)
-        picture.paste(enlarged, (left + (column - width) // 2, bar))
+        shown = Image.fromarray(panel)
+        if zoom > 1:
+            shown = shown.resize((width, height), Image.Resampling.NEAREST)
+        picture.paste(shown, (left + (column - width) // 2, bar))
     return picture
 
 

@@ -21,6 +21,6 @@ def normalize(images: torch.Tensor, mean: tuple[float, ...], std: tuple[float, .
 
 def denormalize(x: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """The inverse of ``normalize``, as float32 pixels in 0-255 units, clipped to that range."""
-    x = x.float()
+    x = x.to(torch.float32, copy=True)  # which is changed in place: of large photographs copies are gigabytes
     shift, scale = (per_channel(values, x) * 255 for values in (mean, std))
-    return (x * scale + shift).clamp(0, 255)
+    return x.mul_(scale).add_(shift).clamp_(0, 255)

@@ -70,7 +70,7 @@ class Reconstruction(NamedTuple):
 
     def pixels(self, x: torch.Tensor) -> torch.Tensor:
         """N x 3 x H x W in normalised units as uint8."""
-        return denormalize(x, self.network.mean, self.network.std).round().byte()
+        return denormalize(x, self.network.mean, self.network.std).round_().byte()
 
     def of(self, pictures: list[Pictures]) -> list[torch.Tensor]:
         """The reconstructions, 3 x H x W uint8."""

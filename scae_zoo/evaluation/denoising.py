@@ -12,6 +12,9 @@ from ..models.autoencoder import Scae
 from ..pixels import denormalize, normalize
 
 
+AT_ONCE = 2 ** 22  # values of large images that are compared at once: float32 takes four times their memory
+
+
 class DenoisingQuality(NamedTuple):
     """PSNR in dB over a set of images, as the mean over images and (pooled) from the mean squared error of them all;
     SSIM as the mean over images."""
@@ -27,7 +30,10 @@ class DenoisingQuality(NamedTuple):
 
 def psnr(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """PSNR in dB of each image of two N x C x H x W batches in 0-255 pixel units, as N float32 values."""
-    return decibel((a.float() - b.float()).square().flatten(1).mean(1))
+    rows = max(1, AT_ONCE // max(1, a[:, :, :1].numel()))
+    errors = ((x.float() - y.float()).square_().flatten(1).sum(1, dtype=torch.float64)
+              for x, y in zip(a.split(rows, 2), b.split(rows, 2), strict=True))
+    return decibel((sum(errors) / a[0].numel()).float())
 
 
 def decibel(mse: torch.Tensor) -> torch.Tensor:

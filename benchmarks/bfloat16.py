@@ -45,8 +45,10 @@ def _rounded(x: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def measured(network: str, images: torch.Tensor) -> dict[str, float]:
-    model = reparameterize_model(create_autoencoder(network, pretrained=True).eval())
-    mean, std = model.pretrained_cfg['mean'], model.pretrained_cfg['std']
+    model = create_autoencoder(network, pretrained=True).eval()
+    reparameterize_model(model, inplace=True)
+    cfg: dict[str, Any] = model.pretrained_cfg
+    mean, std = cfg['mean'], cfg['std']
     corrupt = parse_corruption(CORRUPTIONS[network], mean, std, clip=True)
     found = []
     for number, image in enumerate(images.split(1)):

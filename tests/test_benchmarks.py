@@ -148,6 +148,16 @@ def test_data_loading(tmp_path: Path) -> None:
     assert all(len(loader['seconds'][0]) == 2 for loader in figures.values())
 
 
+def test_bfloat16(tmp_path: Path) -> None:
+    sample_images.write_classes(tmp_path / 'data', 40, 2, ('a', 'b'))
+    [row] = cells_of(printed('bfloat16', '--data-dir', str(tmp_path / 'data'), '--images', '2', '--size', '32',
+                             '--networks', 'scae_springenberg9', '--json', str(tmp_path / 'figures.json')))
+    assert row[:2] == ['scae_springenberg9', 'gaussian:25.5']
+    figures = json.loads((tmp_path / 'figures.json').read_text())['scae_springenberg9']
+    assert figures['bfloat16'] == pytest.approx(figures['float32'], abs=0.5)
+    assert 40 < figures['between'] < 80  # another result, and nearly the same
+
+
 def test_growth(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a process would measure is measured in this one; those that train write how fast they were."""
     def start(command: list[str], **_: object) -> 'subprocess.CompletedProcess[str]':

@@ -1,6 +1,7 @@
 """Images of every mode and size become RGB, and reconstruction works at any size."""
 
 import struct
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,23 @@ def test_strips_are_not_seen(name: str, kind: str) -> None:
     whole = reconstruct(model, x)
     cut = reconstruct(model, x, strip=4096)
     assert (cut - whole).abs().max() <= 1e-4 * whole.abs().max()
+
+
+@pytest.mark.parametrize('format', ['PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF'])
+def test_open_files_are_read_from_their_beginning(format: str) -> None:
+    """Whatever they can do, and wherever they were left."""
+    class Plain:
+        def __init__(self, file: BytesIO) -> None:
+            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    Image.new('RGB', (5, 4), 'red').save(file := BytesIO(), format)
+    expected = open_rgb(BytesIO(file.getvalue()))
+    file.seek(7)
+    assert np.array_equal(open_rgb(file), expected)
+    file.seek(0)
+    assert np.array_equal(open_rgb(Plain(file)), expected)
+
+
+def test_names_do_not_say_what_a_file_is(tmp_path: Path) -> None:
+    Image.new('RGB', (5, 4), 'red').save(path := tmp_path / 'photo.jpg', 'PNG')
+    assert (open_rgb(path) == (255, 0, 0)).all()

@@ -11,7 +11,6 @@ from ..inference.batching import batches_of
 from ..models.autoencoder import Scae
 from ..pixels import denormalize, normalize
 
-
 AT_ONCE = 2 ** 22  # values of large images that are compared at once: float32 takes four times their memory
 
 

@@ -48,7 +48,7 @@ class RandomCrop:
         nhwc = images.permute(0, 2, 3, 1)
         if images.device.type == 'cpu' and self._stays_inside(*nhwc.shape[1:3]):
             # there, copying windows is many times faster than gathering pixels
-            windows = self._windows(len(index), *nhwc.shape[1:3], generator)
+            windows = self._windows(len(index), nhwc.shape[1], nhwc.shape[2], generator)
             if targets.ndim == 3:
                 masks, targets = targets, targets.new_empty(len(index), self.size, self.size)
                 self._copy(masks, range(len(index)), windows, targets)
@@ -62,7 +62,7 @@ class RandomCrop:
         """Write into ``crop``, size x size x C, what a call would draw of this image alone, H x W x C uint8."""
         pixels, place = torch.from_numpy(image)[None], torch.from_numpy(crop)[None]
         if self._stays_inside(*image.shape[:2]):
-            self._copy(pixels, [0], self._windows(1, *image.shape[:2], generator), place)
+            self._copy(pixels, [0], self._windows(1, image.shape[0], image.shape[1], generator), place)
         else:
             which = torch.zeros(1, dtype=torch.long)
             place.copy_(self._gathered(pixels, which, which, generator)[0])
@@ -75,7 +75,7 @@ class RandomCrop:
             self, n: int, height: int, width: int, generator: torch.Generator | None) -> list[tuple[int, int, bool]]:
         """Top, left and whether it is mirrored, of crops that stay inside; what ``_gathered`` draws on a CPU."""
         draws = torch.rand(2 + self.flip, n, generator=generator).numpy()  # as if drawn one after the other
-        room = np.float32([[height - self.size], [width - self.size]])
+        room = np.array([[height - self.size], [width - self.size]], np.float32)
         tops, lefts = np.minimum(draws[:2] * (room + 1), room).astype(int).tolist()
         return list(zip(tops, lefts, (draws[2] < 0.5).tolist() if self.flip else [False] * n, strict=True))
 

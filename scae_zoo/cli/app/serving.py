@@ -127,8 +127,8 @@ async def _fault_of(scope: Message, request: _Kept, folder: Path) -> str | None:
     """Why a request is not answered; None where it is.
 
     A browser sends to this address whatever a page from elsewhere tells it to, and says in ``Origin`` where that is
-    from. Gradio opens the file, or asks the server, that the ``path`` in a request names: here only those in ``folder``,
-    which were uploaded.
+    from. Gradio opens the file, or asks the server, that the ``path`` in a request names: here only what is in
+    ``folder``, that is, was uploaded.
     """
     if scope['type'] != 'http':
         return None

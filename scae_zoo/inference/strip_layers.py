@@ -184,15 +184,40 @@ def layers_of(model: Scae | ScaeSegmenter, image: Plane) -> list[Layer]:
     return layers
 
 
-def through(layers: Sequence[Layer], strips: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The strips of the last layer's output, from those of the first one's input, of any number of rows each."""
+def through(layers: Sequence[Layer], strips: Iterator[torch.Tensor], dim: int) -> Iterator[torch.Tensor]:
+    """The strips of the last layer's output, from those of the first one's input, of any number of rows each, which lie
+    along the axis ``dim``."""
+    slope = 0.  # rows for each pixel of width, of the first strip
     for strip in strips:
-        x: torch.Tensor | None = strip
+        slope = slope or strip.shape[dim] / strip.shape[5 - dim]
+        waiting = [(0, strip)]
         del strip  # or it would be in memory for as long as the last layer works
-        for layer in layers:
-            x = None if x is None else layer(x)
-        if x is not None:
-            yield x
+        while waiting:
+            if (y := _deeper(layers, waiting, dim, slope)) is not None:
+                yield y
+
+
+def _deeper(
+        layers: Sequence[Layer],
+        waiting: list[tuple[int, torch.Tensor]],
+        dim: int,
+        slope: float,
+) -> torch.Tensor | None:
+    """Take the last of what waits, each with the number of its next layer, through the others.
+
+    What a layer gives goes on in parts where that is several strips: behind the last strip all is finished that waited,
+    and the last layers would else take as much more memory.
+    """
+    first, x = waiting.pop()
+    for number, layer in enumerate(layers[first:], first + 1):
+        y = layer(x)
+        if y is None:
+            return None
+        x, rows = y, max(1, round(slope * y.shape[5 - dim]))
+        if x.shape[dim] > 2 * rows and number < len(layers):
+            waiting += [(number, part) for part in reversed(x.split(rows, dim))]
+            return None
+    return x
 
 
 def _last(x: torch.Tensor, start: int, dim: int) -> torch.Tensor:

@@ -54,7 +54,7 @@ def in_strips(
     rows = max(1, strip // (number * plane.width * stride)) * stride
     parts = (_padded(before(part), *plane.pair(1, MIN_SIZE)) for part in x.split(rows, dim))
     return _assembled(
-        (after(y[..., :height, :width]) for y in through(layers_of(model, plane), parts)), x, dim)
+        (after(y[..., :height, :width]) for y in through(layers_of(model, plane), parts, dim)), x, dim)
 
 
 def _assembled(strips: Iterator[torch.Tensor], x: torch.Tensor, dim: int) -> torch.Tensor:

@@ -275,7 +275,8 @@ def left_out(architecture: str) -> str:
     where all are there."""
     missing = [name for name in _manifest() if split_name(name)[0] == architecture and not source_of(name)]
     return (f' in the installed package ({", ".join(missing)}: apart, for their size; '
-            f"pip install 'scae-zoo[{architecture.removeprefix('scae_')}]' brings them)") * bool(missing)
+            f"pip install 'scae-zoo[{architecture.removeprefix('scae_')}]' brings them, and an editable install of a "
+            "checkout, pip install -e ., has them)") * bool(missing)
 
 
 def _find_by_name(architecture: str, tag: str, kind: str | None, cache_dir: str | None, way_out: str) -> Checkpoint:

@@ -90,7 +90,8 @@ def test_demo_without_the_network_that_an_installed_package_leaves_out(
         assert run(*args) == status
         printed = ''.join(capsys.readouterr())
         assert f' in the installed package (scae_vgg16.dae_ft_voc2012sub, {FILLER}, ' in printed
-        assert "pip install 'scae-zoo[vgg16]'" in printed
+        assert "pip install 'scae-zoo[vgg16]' brings them" in printed
+        assert 'an editable install of a checkout, pip install -e ., has them)' in printed
     with pytest.raises(CheckpointError, match=f'scae_vgg16: no autoencoder of it in the installed package .*{FILLER}'):
         create_autoencoder('scae_vgg16', pretrained=True)
     with pytest.raises(CheckpointError, match='scae_vgg16.unknown: no such checkpoint in the installed package'):

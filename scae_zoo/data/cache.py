@@ -133,6 +133,7 @@ def load(
         mask_values=source.codes.values if source.codes and not source.codes.colours else (),
         origins=source.origins.without(left_out) if source.origins else Origins.of_numbers(
             source.identity, range(len(images))),
+        place=source.place,
     )
 
 

@@ -22,6 +22,7 @@ class ImageSet:
         mask_indices: The class indices in whole masks, in order, before they were scaled and cropped.
         mask_values: The masks' values that stood for the classes, where they were given (``--mask-values``).
         origins: Which files these are, where that is known.
+        place: Where they are, and of which split, for people.
     """
 
     images: torch.Tensor
@@ -32,6 +33,7 @@ class ImageSet:
     mask_indices: tuple[int, ...] = ()
     mask_values: tuple[int, ...] = ()
     origins: Origins | None = None
+    place: str = ''
 
     def __len__(self) -> int:
         return len(self.images)

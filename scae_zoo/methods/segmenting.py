@@ -66,7 +66,8 @@ def segment(
     """
     if train.targets is None or train.targets.ndim != 3:
         raise ValueError('segmentation needs a mask for each image')
-    there = require_class_indices(train.mask_indices or values_of(train.targets), train.classes, train.identity)
+    there = require_class_indices(train.mask_indices or values_of(train.targets), train.classes,
+                                  train.place or train.identity)
     if test is not None:
         require_classes(test.source, train.classes)
     train = dataclasses.replace(train, classes=train.classes or tuple(map(str, range(there))))
@@ -117,8 +118,8 @@ def require_classes(source: Source, classes: Sequence[str]) -> None:
     named = list(classes) != [str(i) for i in range(len(classes))]
     if named and source.classes and source.classes != tuple(classes):
         difference = class_difference(source.classes, classes, 'these masks have')
-        raise ValueError(f'{source.identity}: the classes of these masks are not those that were learned '
-                         f'({difference}); number them likewise, with the same classes.txt')
+        raise ValueError(f'{source.place or source.identity}: the classes of these masks are not those that were '
+                         f'learned ({difference}); number them likewise, with the same classes.txt')
 
 
 def checked(test: Pairs, classes: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -136,11 +137,12 @@ def checked(test: Pairs, classes: int) -> Iterator[tuple[torch.Tensor, torch.Ten
                              f'beside them, only 0 to {classes - 1}{ways}')
         seen.update(here)
         yield image, mask
+    where = test.source.place or test.identity
     if seen == {IGNORED}:
-        raise ValueError(f'{test.identity}: no pixel of these masks is counted (all are {IGNORED}), so that nothing '
+        raise ValueError(f'{where}: no pixel of these masks is counted (all are {IGNORED}), so that nothing '
                          'can be measured on them')
     if seen == {0, IGNORED} and not test.source.codes:
-        raise ValueError(f'{test.identity}: these masks have no class but 0 ({IGNORED} stands for pixels that are not '
+        raise ValueError(f'{where}: these masks have no class but 0 ({IGNORED} stands for pixels that are not '
                          f'counted), so that nothing can be measured on them; {MAPPING}, such as --mask-values 0,255')
 
 

@@ -59,11 +59,12 @@ def test_masks_with_nothing_to_learn_or_to_measure(
     for path in (masks / 'test').rglob('masks/*.png'):
         Image.new('L', Image.open(path).size, 255).save(path)
     assert run('segment', masks, *start) == 2
-    assert 'no pixel of these masks is counted (all are 255)' in capsys.readouterr().err
+    assert f'{masks / "test"}, split test: no pixel of these masks is counted (all are 255)' in capsys.readouterr().err
     for path in (masks / 'train').rglob('masks/*.png'):
         picture = Image.new('L', Image.open(path).size, 0)
         picture.paste(255, (0, 0, 9, 9))
         picture.save(path)
     assert run('segment', masks, *start) == 2
-    assert 'the masks have no class but 0 (255 stands for pixels that are not counted)' in capsys.readouterr().err
+    assert (f'{masks / "train"}, split train: the masks have no class but 0 (255 stands for pixels that are not '
+            'counted)') in capsys.readouterr().err
     assert not (tmp_path / 'run').exists()

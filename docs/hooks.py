@@ -55,7 +55,7 @@ def linked(link: re.Match[str], uri: str) -> str:
 def commands_help() -> str:
     from scae_zoo.cli import COMMANDS, main
 
-    os.environ['COLUMNS'] = '100'
+    os.environ['COLUMNS'] = '80'  # argparse writes 2 less; a page of the site has room for 84
     parts = []
     for name in ('', *COMMANDS):
         with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):

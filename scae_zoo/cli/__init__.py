@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -56,7 +57,7 @@ COMMANDS = {  # the module of each, what it does, and an example
         'Train a classifier from a pre-trained encoder.\n\n'
         'One label an image: a sub-folder a class. Many labels an image: a labels.csv with the header\n'
         '"image,CLASS,CLASS,..." and a row an image of 1, 0, or nothing for what is not to be counted.'),
-        'scae finetune labelled/ --from runs/photos --labels-per-class 20 --epochs 40 -o runs/classifier'),
+        'scae finetune labelled/ --from runs/photos --epochs 40 -o runs/classifier'),
     'segment': ('training', (
         'Train a segmenter from a pre-trained auto-encoder.\n\n'
         'DATA has images/ and masks/, a mask of the same name for each image: grey or palette PNG, the value of a\n'
@@ -83,6 +84,17 @@ COMMANDS = {  # the module of each, what it does, and an example
 }
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """Wraps a description by the paragraph, and breaks no option within its name; an example stays as it is."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(' '.join(text.split()), width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return '\n\n'.join(part if '\n ' in part else '\n'.join(self._split_lines(part, width))
+                           for part in text.split('\n\n'))
+
+
 def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
     """The parser of a command line: it knows all commands, and the options of the one that is called."""
     parser = argparse.ArgumentParser(
@@ -92,7 +104,7 @@ def parser_for(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar='COMMAND')
     subs = {name: commands.add_parser(
         name, help=text.split('\n')[0], description=text, epilog=f'example:\n  {example}',
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=Paragraphs)
         for name, (_, text, example) in COMMANDS.items()}
 
     def command(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:

@@ -1,7 +1,9 @@
 """What the site has besides the pages in ``docs/``: documents that lie elsewhere in the repository, and the help of
-every command as it is printed."""
+every command as it is printed, and the fields of the training methods' settings."""
 
 import contextlib
+import dataclasses
+import importlib
 import io
 import os
 import posixpath
@@ -17,6 +19,7 @@ DOCUMENTS = {
     'MODEL_CARD.md': 'model-card.md', 'recipes/README.md': 'recipes.md', 'CHANGELOG.md': 'changelog.md',
     'CONTRIBUTING.md': 'contributing.md'}
 PATHS = {page: path for path, page in DOCUMENTS.items()}
+FIELDS = re.compile('<!-- the fields of (.+) -->')
 HELP = '<!-- the help of every command -->'
 FENCE = re.compile(r'(^```.*?^```$)', re.MULTILINE | re.DOTALL)
 LINK = re.compile(r'(!?)\[([^\[\]]*)\]\(([^()\s]+)\)')
@@ -32,7 +35,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     parts = FENCE.split(markdown)  # code stands at the odd places
     parts[::2] = [LINK.sub(lambda link: linked(link, uri), part) for part in parts[::2]]
-    return ''.join(parts).replace(HELP, commands_help())
+    return FIELDS.sub(lambda found: fields(found[1]), ''.join(parts).replace(HELP, commands_help()))
 
 
 def linked(link: re.Match[str], uri: str) -> str:
@@ -50,6 +53,16 @@ def linked(link: re.Match[str], uri: str) -> str:
     elif (ROOT / path).exists():
         return text
     return f'{mark}[{text}]({posixpath.relpath(path, posixpath.dirname(uri) or ".")}{hash_sign}{anchor})'
+
+
+def fields(settings: str) -> str:
+    """A table of the fields of a class of settings, which has what is said of each in its metadata."""
+    module, _, name = settings.rpartition('.')
+    rows = ['| field | default | |', '| --- | --- | --- |']
+    for field in dataclasses.fields(getattr(importlib.import_module(module), name)):
+        text, choices = field.metadata['text'], ', '.join(map(repr, field.metadata['choices'] or ()))
+        rows.append(f'| `{field.name}` | `{field.default!r}` | {text}{f" ({choices})" * bool(choices)} |')
+    return '\n'.join(rows)
 
 
 def commands_help() -> str:

@@ -165,6 +165,18 @@ def test_the_commands_page_has_all_of_them() -> None:
     assert text.count('example:\n  scae ') == len(COMMANDS)
 
 
+def test_the_methods_page_has_the_fields_of_all_settings() -> None:
+    pytest.importorskip('mkdocs', reason='the extra docs is not installed')
+    with mock.patch.object(sys, 'path', [str(ROOT / 'docs'), *sys.path]):
+        from hooks import FIELDS, fields
+        shown = FIELDS.findall((ROOT / 'docs' / 'reference' / 'methods.md').read_text())
+        tables = {each.rpartition('.')[2]: fields(each) for each in shown}
+    assert set(tables) == {'Pretraining', 'FineTuning', 'Segmenting'}
+    assert '| `corruption` | `\'gaussian:5-50\'` | gaussian:SIGMA or' in tables['Pretraining']
+    assert '| `epochs` | `30` | passes over the images |' in tables['FineTuning']
+    assert "or nothing ('autoencoder', 'encoder', 'random') |" in tables['Segmenting']
+
+
 def cells_of(notebook: Path) -> list[dict[str, Any]]:
     return json.loads(notebook.read_text())['cells']
 

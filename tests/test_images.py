@@ -154,7 +154,7 @@ def test_open_files_are_read_from_their_beginning(format: str) -> None:
     """Whatever they can do, and wherever they were left."""
     class Plain:
         def __init__(self, file: BytesIO) -> None:
-            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+            self.read, self.readline, self.seek, self.tell = file.read, file.readline, file.seek, file.tell
 
     Image.new('RGB', (5, 4), 'red').save(file := BytesIO(), format)
     expected = open_rgb(BytesIO(file.getvalue()))

@@ -249,7 +249,8 @@ def _guarded(ask: Callable[..., tuple[Any, ...]], outputs: int, needs_file: bool
         except Exception:
             traceback.print_exc(file=sys.stderr)
             return *kept, _said(UNEXPECTED, fault=True)
-        return answer if len(answer) > outputs else (*answer, _said(''))
+        # what has nothing to say leaves the message: it may come after what was asked later
+        return answer if len(answer) > outputs else (*answer, gr.skip())
 
     return guarded
 

@@ -70,7 +70,9 @@ class Reconstruction(NamedTuple):
 
     def pixels(self, x: torch.Tensor) -> torch.Tensor:
         """N x 3 x H x W in normalised units as uint8."""
-        return denormalize(x, self.network.mean, self.network.std).round_().byte()
+        # in parts: a large photograph's float32 copies would be more than all else that is kept of it
+        return torch.cat([denormalize(part, self.network.mean, self.network.std).round_().byte()
+                          for part in x.split(256, 2)], 2)
 
     def of(self, pictures: list[Pictures]) -> list[torch.Tensor]:
         """The reconstructions, 3 x H x W uint8."""

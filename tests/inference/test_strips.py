@@ -7,6 +7,7 @@ import torch
 
 from scae_zoo import create_autoencoder, create_segmenter, reconstruct
 from scae_zoo.inference.network import Network
+from scae_zoo.inference.strip_layers import through
 from scae_zoo.inference.strips import in_strips
 from scae_zoo.training import precision
 from scae_zoo.training.precision import autocast
@@ -117,3 +118,21 @@ def test_networks_answer_in_the_precision_of_their_device(monkeypatch: pytest.Mo
     with torch.inference_mode():
         assert_same(found[False], model(network.input(images[0][None]))[0])
     assert 0 < (found[True] - found[False]).norm() < 0.05 * found[False].norm()
+
+
+def test_what_waited_goes_on_in_strips() -> None:
+    """Behind the last strip, too, no layer gets much more than a strip: its memory is what strips are for."""
+    kept, seen = [], []
+
+    def late(x: torch.Tensor) -> torch.Tensor | None:
+        kept.append(x)
+        return torch.cat(kept, 2) if len(kept) == 8 else None
+
+    def watch(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x.shape[2])
+        return x
+
+    strips = list(torch.rand(1, 2, 32, 6).split(4, 2))
+    result = list(through([late, watch, watch], iter(strips), 2))
+    assert torch.equal(torch.cat(result, 2), torch.cat(strips, 2))
+    assert max(seen) <= 8

@@ -23,7 +23,7 @@ from scae_zoo.methods.pretraining import Pretraining
 ARCHITECTURE = 'scae_swwae'
 SIZE = 96
 PRETRAINING = {
-    'cpu': Pretraining(epochs=8, crop=89, first_crop=33, corruption='block:0.25:8'),
+    'cpu': Pretraining(epochs=6, crop=65, first_crop=33, batch_size=64, corruption='block:0.25:8'),
     'gpu': Pretraining(epochs=100, crop=89, corruption='block:0.25:8'),
     'smoke': Pretraining(epochs=1, crop=89, corruption='block:0.25:8', batch_size=8),
 }

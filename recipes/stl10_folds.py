@@ -23,12 +23,12 @@ from scae_zoo.methods.pretraining import Pretraining
 ARCHITECTURE = 'scae_swwae'
 SIZE = 96
 PRETRAINING = {
-    'cpu': Pretraining(epochs=6, crop=65, first_crop=33, batch_size=64, corruption='block:0.25:8'),
+    'cpu': Pretraining(epochs=8, crop=57, batch_size=64, corruption='block:0.25:8'),
     'gpu': Pretraining(epochs=100, crop=89, corruption='block:0.25:8'),
     'smoke': Pretraining(epochs=1, crop=89, corruption='block:0.25:8', batch_size=8),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=20, crop=89, first_crop=33, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
+    'cpu': FineTuning(epochs=12, crop=89, first_crop=57, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
     'gpu': FineTuning(epochs=300, crop=89, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=89, batch_size=8),
 }

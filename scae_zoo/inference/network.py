@@ -13,7 +13,7 @@ from ..images import ImageError
 from ..models.encoder_decoder import EncoderDecoder
 from ..models.scae import ScaeEncoder
 from ..pixels import normalize
-from ..training.precision import autocast, precision
+from ..training.precision import fast_forward, precision
 from .batching import batches_of, central_crop
 from .photographs import Photograph
 from .strips import STRIP, in_strips
@@ -74,7 +74,7 @@ class Network(Generic[M]):
     def of_squares(self, answer: Callable[[torch.Tensor], torch.Tensor], pixels: torch.Tensor) -> torch.Tensor:
         """What ``answer`` makes of N x 3 x crop x crop uint8 pixels as the network sees them: N x K float32 on the
         CPU."""
-        with autocast(self.device):
+        with fast_forward(self.device):
             return torch.cat([answer(self.input(batch)).float().cpu() for batch in batches_of(pixels)])
 
     @torch.inference_mode()
@@ -101,7 +101,7 @@ class Network(Generic[M]):
             x = torch.stack([images[n] for n in numbers]) if len(numbers) > 1 else images[numbers[0]][None]
             for batch, some in zip(x.split(at_once := max(1, STRIP // (shape[1] * shape[2]))),
                                    (numbers[i:i + at_once] for i in range(0, len(numbers), at_once)), strict=True):
-                with autocast(self.device):
+                with fast_forward(self.device):
                     result = in_strips(self.model, batch, before or self.input, after)  # type: ignore[arg-type]
                 found |= dict(zip(some, result, strict=True))
         return [found[number] for number in range(len(images))]

@@ -29,7 +29,7 @@ from ..training.augmentation import Mix, RandomCrop, StrongAugmentation, growing
 from ..training.batches import Batches, Plain
 from ..training.calibration import calibrate_batch_norm, require_several_values
 from ..training.loop import fit
-from ..training.precision import autocast
+from ..training.precision import fast_forward
 from ..training.settings import FIRST_CROP_HELP, Supervised, setting
 from ..training.tasks import classification_task
 from .pictures import mistakes
@@ -114,7 +114,7 @@ def finetune(
         def on_epoch(row: dict[str, Any], model: torch.nn.Module) -> dict[str, float]:
             result = {}
             if validation is not None and (row['epoch'] % every == 0 or row['epoch'] == settings.epochs):
-                with autocast(world.device):
+                with fast_forward(world.device):
                     value = score(model, validation, cfg, crop)
                 result = {} if math.isnan(value) else {'validation': value}  # no image of any class was held back
             write_scalars(writer, {**row, **result})

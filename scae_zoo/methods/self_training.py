@@ -8,7 +8,7 @@ from ..checkpoints.folder import ENCODER, Checkpoint
 from ..data.image_set import ImageSet
 from ..evaluation.classification import logits_and_flip_average
 from ..factory import create_encoder
-from ..training.precision import autocast
+from ..training.precision import fast_forward
 
 
 def identity(teacher: Checkpoint, labelled: ImageSet, unlabelled: ImageSet, share: float) -> str:
@@ -45,7 +45,7 @@ def pseudo_labelled(
         raise ValueError(f'{teacher.name} does not classify the {len(labelled.classes)} classes of the labelled images')
     if labelled.images.shape[1:] != unlabelled.images.shape[1:]:
         raise ValueError('the labelled and the unlabelled images differ in size')
-    with autocast(device):
+    with fast_forward(device):
         _, averaged = logits_and_flip_average(
             encoder, unlabelled.images, cfg['mean'], cfg['std'], cfg['input_size'][-1])
     confidence, named = averaged.softmax(1).max(1)

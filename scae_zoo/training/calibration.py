@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .batches import BaseBatches
 from .loop import train_mode
-from .precision import autocast
+from .precision import fast_forward
 from .settings import Optimization
 
 IMAGES = 10_000
@@ -34,7 +34,7 @@ def calibrate_batch_norm(model: nn.Module, batches: BaseBatches, epoch: int) -> 
     for norm in norms:
         norm.train()
     steps = max(1, IMAGES // batches.batch_size)
-    with autocast(batches.device):
+    with fast_forward(batches.device):
         for step, (images, _) in enumerate(islice(batches.epoch(epoch), steps), start=1):
             for norm in norms:
                 norm.momentum = 1 / step

@@ -16,7 +16,7 @@ from ..errors import TrainingError
 from .batches import BaseBatches, seed_of
 from .distributed import World, synchronise_batch_norm
 from .muon import FITTED
-from .precision import autocast
+from .precision import fast_forward
 from .run_folder import RunFolder
 from .settings import Optimization
 from .tasks import counted
@@ -172,7 +172,7 @@ class _Loop:
         total = counted(target).clamp(min=1)
         for i, (x, y) in enumerate(pairs):
             with contextlib.nullcontext() if i == len(pairs) - 1 else self.task.no_sync():
-                with autocast(self.world.device):
+                with fast_forward(self.world.device):
                     loss = self.task(x, y)['loss'] * (counted(y) / total)
                 loss.backward()
             self.loss += self.world.mean(loss.detach())

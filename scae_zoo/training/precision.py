@@ -1,8 +1,11 @@
 """bfloat16 where the hardware computes with it, float32 where it would only emulate it."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from ..winograd import Winograd
 
 # what ONEDNN_MAX_CPU_ISA can hold oneDNN down to, which computes the convolutions
 WITHOUT_BFLOAT16 = frozenset({'sse41', 'avx', 'avx2', 'avx2_vnni', 'avx2_vnni_2', 'avx512_core', 'avx512_core_vnni'})
@@ -24,6 +27,9 @@ def _cpu_has_bfloat16() -> bool:
     return allowed and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for the forward pass where the device has it."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision(device) is torch.bfloat16)
+def fast_forward(device: torch.device) -> AbstractContextManager[object]:
+    """The forward pass in the fastest way that the device has: in bfloat16, or on a CPU without it in float32 with
+    fewer multiplications, to about 1e-5 of what it gives otherwise."""
+    if precision(device) is torch.bfloat16:
+        return torch.autocast(device.type, torch.bfloat16)
+    return Winograd() if device.type == 'cpu' else nullcontext()

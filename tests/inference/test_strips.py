@@ -10,7 +10,7 @@ from scae_zoo.inference.network import Network
 from scae_zoo.inference.strip_layers import through
 from scae_zoo.inference.strips import in_strips
 from scae_zoo.training import precision
-from scae_zoo.training.precision import autocast
+from scae_zoo.training.precision import fast_forward
 
 from ..support.networks import ARCHITECTURES, assert_same, randomize
 
@@ -83,7 +83,7 @@ def test_each_strip_is_prepared_alone() -> None:
     model = randomize(create_autoencoder('scae_springenberg9'))
     pixels = torch.randint(256, (1, 3, 70, 90), dtype=torch.uint8)
     network = Network(model, torch.device('cpu'))
-    with autocast(network.device):
+    with fast_forward(network.device):
         cut, whole = in_strips(model, pixels, network.input, strip=2000), in_strips(model, network.input(pixels))
     assert_same(cut.float(), whole.float())
 

@@ -2,8 +2,9 @@
 four times less often. oneDNN has it for no processor, and on a CPU without bfloat16 it halves the time of a step.
 
 A tile of the output comes of a tile of the input that is two pixels wider, in three steps: it and the filter are
-transformed; at each of the tile's places they are multiplied, a product of matrices over the channels; and what comes of
-that is transformed back. The transforms are small matrices, by which rounding grows to about 1e-5 of the output's spread.
+transformed; at each of the tile's places they are multiplied, a product of matrices over the channels; and what comes
+of that is transformed back. The transforms are small matrices, by which rounding grows to about 1e-5 of the output's
+spread.
 """
 
 from collections.abc import Iterator
@@ -68,6 +69,8 @@ def _arguments(forward: bool, input: torch.Tensor, weight: torch.Tensor, bias: t
                padding=0, *others: Any, **named: Any) -> tuple[Any, ...] | None:
     """Input, filter (of the convolution that a deconvolution is), bias, padding and tile; None where another way is as
     fast, or the only one."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or torch.is_autocast_enabled('cpu'):
+        return None
     names = ('dilation', 'groups') if forward else ('output_padding', 'groups', 'dilation')
     others_by_name = {**dict(zip(names, others, strict=False)), **named}
     channels = weight.shape[:2] if weight.ndim == 4 else (0,)
@@ -76,8 +79,6 @@ def _arguments(forward: bool, input: torch.Tensor, weight: torch.Tensor, bias: t
         return None
     plain = {'dilation': 1, 'groups': 1, 'output_padding': 0}
     if _pair(stride) != (1, 1) or any(_pair(value) != _pair(plain[name]) for name, value in others_by_name.items()):
-        return None
-    if torch.is_autocast_enabled('cpu') or torch.compiler.is_compiling() or torch.jit.is_tracing():
         return None
     pad = _pair(padding)
     if not forward:

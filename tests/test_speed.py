@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scae_zoo import create_autoencoder, reconstruct
 from scae_zoo.training import muon
+from scae_zoo.winograd import Winograd
 
 from .support.networks import ARCHITECTURES, randomize
 
@@ -67,6 +68,20 @@ def test_folded_networks_are_no_slower() -> None:
     with torch.inference_mode():
         as_it_is, ours = times([lambda: model(x), lambda: folded(x)])
     assert ours < 1.5 * as_it_is
+
+
+def test_training_in_float32_multiplies_less() -> None:
+    """A step on a CPU without bfloat16."""
+    model = create_autoencoder('scae_swwae')
+    x = torch.zeros(16, 3, 57, 57)
+
+    def step() -> None:
+        with torch.enable_grad():
+            model(x).sum().backward()
+
+    plain = flops(step)
+    with Winograd():
+        assert flops(step) < 0.4 * plain
 
 
 def test_orthogonalising_in_float32_multiplies_less() -> None:

@@ -12,6 +12,7 @@ from ..extras import training_extra
 from ..inference.batching import BATCH_PIXELS, BATCH_SIZE, batches_of, central_crop, check_fits
 from ..pixels import normalize
 from ..training.augmentation import RandomCrop
+from ..winograd import Winograd
 
 TEN_CROPS = 10
 
@@ -46,7 +47,8 @@ def logits(
     rows = []
     for batch in batches_of(images, crop, batch_size):
         x = normalize(central_crop(batch, crop).to(device), mean, std).contiguous(memory_format=torch.channels_last)
-        rows.append(model(x.flip(3) if mirrored else x).float().cpu())
+        with Winograd():
+            rows.append(model(x.flip(3) if mirrored else x).float().cpu())
     return torch.cat(rows)
 
 
@@ -121,6 +123,7 @@ def ten_crop_scores(
     for index in torch.arange(len(images)).split(at_once):
         index = index.repeat_interleave(TEN_CROPS)
         crops, _ = random_crop(images, index, index, generator)
-        output = model(normalize(crops.to(device), mean, std)).float()
+        with Winograd():
+            output = model(normalize(crops.to(device), mean, std)).float()
         rows.append(output.unflatten(0, (-1, TEN_CROPS)).mean(1).cpu())
     return torch.cat(rows)

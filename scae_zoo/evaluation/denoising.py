@@ -10,6 +10,7 @@ from ..extras import training_extra
 from ..inference.batching import batches_of
 from ..models.autoencoder import Scae
 from ..pixels import denormalize, normalize
+from ..winograd import Winograd
 
 AT_ONCE = 2 ** 22  # values of large images that are compared at once: float32 takes four times their memory
 
@@ -47,7 +48,9 @@ def reconstructions(model: Scae, images: torch.Tensor, corrupt: Callable[..., to
     for clean in batches_of(images, batch_size=batch_size):
         clean = clean.to(device)
         corrupted = corrupt(normalize(clean, mean, std), generator)
-        yield clean, denormalize(corrupted, mean, std), denormalize(model(corrupted), mean, std)
+        with Winograd():
+            restored = model(corrupted)
+        yield clean, denormalize(corrupted, mean, std), denormalize(restored, mean, std)
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from ..extras import training_extra
 from ..inference.strips import reconstruct
 from ..models.segmenter import ScaeSegmenter
 from ..pixels import normalize
+from ..winograd import Winograd
 
 
 class SegmentationQuality(NamedTuple):
@@ -50,7 +51,9 @@ def mean_iou(
     images = 0
     for image, mask in pairs:
         x = normalize(image[None].to(device), mean, std).contiguous(memory_format=torch.channels_last)
-        prediction = (reconstruct(model, x) if isinstance(model, ScaeSegmenter) else model(x)).argmax(1)[0].cpu()
+        with Winograd():
+            output = reconstruct(model, x) if isinstance(model, ScaeSegmenter) else model(x)
+        prediction = output.argmax(1)[0].cpu()
         highest = int(mask[mask != IGNORED].max()) if bool((mask != IGNORED).any()) else 0
         if highest >= num_classes:
             raise ValueError(f'a mask has class {highest}, but the segmenter knows only 0 to {num_classes - 1}')

@@ -1,0 +1,149 @@
+"""Convolutions by Winograd's algorithm are those of PyTorch, and so are their gradients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from scae_zoo.winograd import TILES, Winograd
+
+SIZES = [(1, 40), (3, 5), (4, 4), (6, 6), (7, 9), (12, 8), (37, 21)]
+
+
+def operands(kind: str, size: tuple[int, int], images: int = 0) -> tuple[torch.Tensor, ...]:
+    """Input, filter and bias of a convolution or deconvolution from 128 to 160 channels, of as many images as pay."""
+    generator = torch.Generator().manual_seed(0)
+    images = images or 1 + TILES // max(1, size[0] // 4 * (size[1] // 4))
+    shape = (160, 128, 3, 3) if kind == 'conv2d' else (128, 160, 3, 3)
+    return tuple(torch.randn(shape, generator=generator) for shape in ((images, 128, *size), shape, (160,)))
+
+
+def with_gradients(
+        convolve: Callable[..., torch.Tensor], tensors: tuple[torch.Tensor, ...], **options: Any) -> list[torch.Tensor]:
+    """The output, and the gradients of a function of it."""
+    leaves = [x.clone().requires_grad_() for x in tensors]
+    y = convolve(*leaves, **options)
+    weights = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
+    return [y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)]
+
+
+def is_used(x: torch.Tensor) -> bool:
+    """Whether a layer's output comes of this algorithm, of which its gradient's function tells."""
+    waiting, names = [x.grad_fn], []
+    while waiting:
+        function = waiting.pop()
+        names.append(type(function).__name__)
+        waiting += [before for before, _ in function.next_functions if before is not None]
+    return '_ConvolutionBackward' in names
+
+
+@pytest.mark.parametrize('padding', [0, 1, (1, 0), (0, 2)])
+@pytest.mark.parametrize('kind', ['conv2d', 'conv_transpose2d'])
+def test_outputs_and_gradients_of_any_size(kind: str, padding: int | tuple[int, int]) -> None:
+    used = 0
+    for number, size in enumerate(SIZES):
+        down, across = (padding, padding) if isinstance(padding, int) else padding
+        change = [2 * p - 2 if kind == 'conv2d' else 2 - 2 * p for p in (down, across)]
+        if min(side + more for side, more in zip(size, change, strict=True)) < 1:
+            continue
+        tensors = operands(kind, size)
+        memory_format = torch.channels_last if number % 2 else torch.contiguous_format
+        tensors = (tensors[0].contiguous(memory_format=memory_format), *tensors[1:])
+        convolve = getattr(F, kind)
+        expected = with_gradients(convolve, tuple(x.double() for x in tensors), padding=padding)
+        with Winograd():
+            found = with_gradients(convolve, tensors, padding=padding)
+            used += is_used(convolve(tensors[0], tensors[1].requires_grad_(), padding=padding))
+        for ours, exact in zip(found, expected, strict=True):
+            assert ours.dtype is torch.float32
+            assert ours.shape == exact.shape
+            # of the spread, which is some hundred times what float32 rounds a sum of a thousand numbers by
+            assert (ours - exact).abs().max() <= 2e-4 * exact.std() + 1e-6
+    assert used >= 3
+
+
+@pytest.mark.parametrize(('tensors', 'options'), [
+    (operands('conv2d', (8, 8)), {'stride': 2, 'padding': 1}),
+    (operands('conv2d', (12, 12)), {'dilation': 2, 'padding': 2}),
+    (operands('conv2d', (8, 8)), {'padding': 'same'}),
+    (operands('conv2d', (1, 40)), {'padding': 1}),  # most of a tile lies outside
+    (operands('conv2d', (8, 8), images=4), {'padding': 1}),  # the filter's transform would take longer
+    ((torch.randn(64, 256, 8, 8), torch.randn(256, 128, 3, 3)), {'groups': 2, 'padding': 1}),
+    ((torch.randn(64, 128, 8, 8), torch.randn(128, 128, 1, 1)), {}),
+    ((torch.randn(64, 128, 8, 8), torch.randn(128, 128, 5, 5)), {'padding': 2}),
+    ((torch.randn(64, 64, 8, 8), torch.randn(256, 64, 3, 3)), {'padding': 1}),
+    (tuple(x.double() for x in operands('conv2d', (8, 8))), {'padding': 1}),
+    (tuple(x.bfloat16() for x in operands('conv2d', (8, 8), images=16)), {'padding': 1}),
+    ((torch.randn(128, 64, 64), torch.randn(128, 128, 3, 3)), {'padding': 1}),  # an image without a batch
+])
+def test_others_are_left_as_they_are(tensors: tuple[torch.Tensor, ...], options: dict[str, Any]) -> None:
+    expected = F.conv2d(*tensors, **options)
+    with Winograd():
+        assert torch.equal(F.conv2d(*tensors, **options), expected)
+
+
+def test_deconvolutions_that_enlarge_are_left_as_they_are() -> None:
+    tensors = operands('conv_transpose2d', (8, 8))
+    for options in ({'stride': 2, 'padding': 1, 'output_padding': 1}, {'padding': 3}):
+        expected = F.conv_transpose2d(*tensors, **options)
+        with Winograd():
+            assert torch.equal(F.conv_transpose2d(*tensors, **options), expected)
+
+
+def test_arguments_by_place() -> None:
+    x, weight, bias = operands('conv2d', (8, 8))
+    weight.requires_grad_()
+    expected = F.conv2d(x, weight, bias, 1, 1)
+    with Winograd():
+        for arguments in ((1, 1), ([1, 1], [1, 1], [1, 1], 1), ((1,), (1,))):
+            found = F.conv2d(x, weight, bias, *arguments)
+            assert is_used(found)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
+        assert not is_used(F.conv2d(x, weight, bias, 1, 1, 2))
+    assert not is_used(F.conv2d(x, weight, bias, 1, 1))  # nor outside
+
+
+def test_what_needs_no_gradient_gets_none() -> None:
+    x, weight, bias = operands('conv2d', (8, 8))
+    with Winograd():
+        y = F.conv2d(x, weight.requires_grad_(), bias, padding=1)
+        y.sum().backward()
+        assert (x.grad, bias.grad) == (None, None)
+        weight_grad, weight.grad = weight.grad, None
+        F.conv2d(x.requires_grad_(), weight.detach(), padding=1).sum().backward()
+    assert weight_grad is not None
+    assert x.grad is not None
+    assert weight.grad is None
+
+
+def test_in_bfloat16_the_plain_operator_is_faster() -> None:
+    x, weight, _ = operands('conv2d', (8, 8))
+    weight.requires_grad_()
+    with Winograd(), torch.autocast('cpu', torch.bfloat16):
+        y = F.conv2d(x[:1], weight, padding=1)
+    assert y.dtype is torch.bfloat16
+    assert not is_used(y)
+
+
+def test_traced_and_exported_networks_have_plain_operators() -> None:
+    layer = nn.Conv2d(128, 128, 3, padding=1)
+    x = torch.randn(TILES, 128, 8, 8)
+    with Winograd():
+        traced = torch.jit.trace(layer, x, check_trace=False)  # that compares with what is not traced, bit for bit
+        exported = torch.export.export(layer, (x,))
+        assert is_used(layer(x))
+    assert 'aten::_convolution' in str(traced.graph)
+    assert 'torch.ops.aten.conv2d' in exported.graph_module.code
+
+
+@pytest.mark.usefixtures('_fresh_compiler')
+def test_compiled_networks_give_the_same() -> None:
+    layer = nn.Conv2d(128, 128, 3, padding=1)
+    x = torch.randn(TILES, 128, 8, 8)
+    compiled = torch.compile(layer, backend='aot_eager')
+    with Winograd():
+        y = compiled(x)
+    torch.testing.assert_close(y, layer(x), rtol=1e-4, atol=1e-4)

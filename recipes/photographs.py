@@ -5,7 +5,12 @@
 Makes scae_vgg16.dae_imagenette and .dae_noskip_imagenette; .dae_ft_voc2012sub, as Table 4 does (mAP over ten random
 crops); and .dae_seg_voc2012sub, as Figure 3 does (mean IoU), with all labels and with a quarter, in segmentation/.
 A start needs the data of its rows alone: --labels for the classifiers' table, --data-dir for the segmenters', which has
-the rows whose names begin with segmenter, --unlabelled for all rows but those with random in their names.
+the rows whose names begin with segmenter, --unlabelled for all rows but those with random in their names. With --from
+the rows with shortcuts start from an auto-encoder that is there, such as the zoo's, and need no --unlabelled:
+
+    python recipes/photographs.py --budget cpu --from scae_vgg16.dae_imagenette --seeds 0 1 2 --rows random-gaussian \
+        pre-training segmenter-random-gaussian segmenter-encoder segmenter-encoder-and-decoder
+
 The budget cpu is sized for the 758 of VOC's own training images that the subset has, without the augmented ones.
 Figures on a subset do not compare with published ones.
 """
@@ -20,7 +25,7 @@ from scae_zoo.data.image_set import ImageSet, class_difference
 from scae_zoo.data.sources import VOC_CLASSES, dataset_title
 from scae_zoo.experiments.comparison import Arm, chosen, compare, finished, has_recorded, pretrained
 from scae_zoo.experiments.experiment import Experiment, experiment, headline, smoke_data
-from scae_zoo.factory import create_segmenter
+from scae_zoo.factory import create_segmenter, find_checkpoint
 from scae_zoo.methods.finetuning import FineTuning
 from scae_zoo.methods.pictures import save_figure, segmentations
 from scae_zoo.methods.pretraining import Pretraining
@@ -79,6 +84,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='imagenette, a folder with train/ and val/ (default: %(default)s)')
     parser.add_argument('--labels', metavar='DATA', type=expand, default='data/voc2012subaug_labels',
                         help="VOC's images, a folder with train/ and val/, a labels.csv in each (default: %(default)s)")
+    parser.add_argument('--from', dest='source', metavar='RUN_OR_CHECKPOINT', type=expand, help=(
+        'auto-encoder that the rows with shortcuts start from, in place of one that is trained: the folder of a run or '
+        'a checkpoint, or a name'))
 
 
 def on_labels(e: Experiment, rows: list[Arm]) -> Experiment:
@@ -112,6 +120,15 @@ def require(e: Experiment, option: str, named: str, data: str | None = None, mas
             raise ValueError(f'{val.place}: the classes are not those of train: {difference}')
     except ValueError as error:
         raise ValueError(f'{option} {error}') from None
+
+
+def given(e: Experiment) -> dict[bool, Checkpoint | None]:
+    """The auto-encoder of ``--from``, with shortcuts."""
+    if e.args.source is None:
+        return {}
+    source = find_checkpoint(e.args.source, 'autoencoder')
+    source.require_architecture('scae_vgg16')
+    return {True: source}
 
 
 def pretraining(e: Experiment, wanted: set[bool]) -> dict[bool, Checkpoint | None]:
@@ -179,15 +196,17 @@ def main() -> None:
             shortcuts for arm in rows if (shortcuts := CLASSIFIERS[arm.row]) is not None}
         # whose rows are kept where they are of these images
         earlier = any((e.out / name / name).is_dir() for name in AUTOENCODERS.values())
+        source = given(e)
+        trained = wanted - source.keys()
         table = on_labels(e, rows)
-        if wanted or earlier:
+        if trained or earlier:
             require(e, '--unlabelled', 'imagenette', e.args.unlabelled)
         if rows:
             require(table, '--labels', 'voc2012sub')
         if segmenters:
             require(e, '--data-dir' if e.has_folders else '--data', 'voc2012sub', masks=True)
-        autoencoders = pretraining(e, wanted) if wanted or earlier else {}
-        made = [checkpoint for shortcuts in sorted(wanted) if (checkpoint := autoencoders[shortcuts])]
+        autoencoders = {**(pretraining(e, trained) if trained or earlier else {}), **source}
+        made = [checkpoint for shortcuts in sorted(trained) if (checkpoint := autoencoders[shortcuts])]
         if rows:
             made += classification(table, autoencoders)
         if segmenters:

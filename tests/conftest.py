@@ -9,9 +9,11 @@ import huggingface_hub
 import pytest
 import torch
 
+from scae_zoo.checkpoints import finding
 from scae_zoo.checkpoints.finding import WEIGHTS
 from scae_zoo.experiments import sample_images
 
+from .support.checkpoint_folders import weights_without
 from .support.networks import SHIPPED
 from .support.recipe_runs import Smoke, smoke
 from .support.training_commands import SMALL, run
@@ -38,6 +40,12 @@ def _same_random_numbers() -> None:
 def checkpoint_folder(tmp_path: Path) -> Path:
     """A copy of the shipped auto-encoder's folder, to be damaged."""
     return Path(shutil.copytree(WEIGHTS / SHIPPED, tmp_path / 'store' / SHIPPED))
+
+
+@pytest.fixture
+def _without_swwae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The zoo has no checkpoint of scae_swwae; timm was told of those that it has on import."""
+    monkeypatch.setattr(finding, 'WEIGHTS', weights_without('scae_swwae', tmp_path / 'weights'))
 
 
 @pytest.fixture(scope='session')

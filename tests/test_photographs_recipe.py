@@ -112,6 +112,24 @@ def test_data_that_no_row_needs_may_be_missing(folders: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_an_auto_encoder_that_is_there(folders: Path) -> None:
+    """It is not trained again, and its images are not needed; what starts from another one is no row of the table."""
+    shutil.rmtree(folders / 'imagenette160')
+    out, row = folders / 'out', 'segmenter, encoder and decoder, a quarter of the labels'
+    start = [*given(folders), '--from', 'scae_vgg16.dae_imagenette', '--rows']
+    result = run('photographs', out, *start, 'pre-training', re.sub('[^a-z]+', '-', row))
+    assert result.returncode == 0, result.stderr
+    assert rows(out) == (['pre-training'], [row])
+    assert result.stdout.count('epoch 1 ') == 2
+    started = json.loads(next(out.glob('segmentation/*/run.json')).read_text())
+    assert started['from']['name'] == 'scae_vgg16.dae_imagenette'
+    without = run('photographs', out, *given(folders), '--rows', 'random-gaussian', 'segmenter-random-gaussian')
+    assert without.returncode == 0, without.stderr
+    assert rows(out) == (['random Gaussian'], ['segmenter, random Gaussian'])
+    refused = run('photographs', out, *start[:-2], 'scae_allconv15.dae_cifar10')
+    assert 'is for scae_allconv15, not scae_vgg16; ' in refused.stderr
+
+
 def test_cards_name_the_data(folders: Path) -> None:
     result = run('photographs', folders / 'out', *given(folders), '--rows', 'pre-training', 'segmenter-encoder')
     assert result.returncode == 0, result.stderr

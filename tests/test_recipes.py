@@ -161,7 +161,16 @@ def test_a_sweep_chooses_for_method_and_controls_alike(ended: Callable[[str], Sm
         assert [each[key] for each in runs] == [value] * 3
     assert re.match('train .* 4 per class, seed 1000$', runs[0]['test'])
     assert [each['from'] and each['from']['name'] for each in runs] == [
-        None, 'scae_swwae.dae_noskip_sweep', 'scae_swwae.dae_sweep']
+        None, 'scae_swwae.dae_noskip_classes96', 'scae_swwae.dae_classes96']
+
+
+def test_a_sweep_takes_the_auto_encoders_of_its_recipe(ended: Callable[[str], Smoke], tmp_path: Path) -> None:
+    made = ended('stl10_folds').out
+    result = run('stl10_sweep', tmp_path / 'out', '--data-dir', str(made / 'data' / 'classes96'),
+                 '--autoencoders', str(made), '--rows', 'shortcuts')
+    assert result.returncode == 0, result.stderr
+    assert 'scae_swwae.dae_classes96: this run has ended before; nothing is trained again' in result.stderr
+    assert result.stdout.count('epoch 1 ') == 1  # of the classifier
 
 
 @pytest.mark.parametrize('name', ['cifar10_4k_sweep', 'stl10_sweep'])

@@ -19,7 +19,7 @@ def sweep(
         architecture: str,
         arms: Sequence[Arm],
         finetuning: FineTuning,
-        unlabelled: ImageSet | None,
+        unlabelled: ImageSet,
         train: ImageSet,
         labels: int,
         held: int,
@@ -33,7 +33,7 @@ def sweep(
         architecture: Of the networks.
         arms: The rows.
         finetuning: Hyper-parameters, but for the seed, of the arms that have none of their own.
-        unlabelled: What is pre-trained on; None: the training images but for those held out.
+        unlabelled: What is pre-trained on.
         train: Where the labelled images and those held out are drawn from.
         labels: Labelled images of each class.
         held: Images of each class to measure on.
@@ -44,9 +44,10 @@ def sweep(
     rest = train.subset(others, f'without {held} per class, seed {HELD_SEED}')
     made: dict[str, Checkpoint] = {}
     for arm in arms:
-        source = None
-        if isinstance(arm.pretraining, Pretraining):
-            source = e.pretrain(f'{architecture}.{arm.tag}', unlabelled or rest, arm.pretraining)
+        source = arm.pretraining
+        if isinstance(source, Pretraining):
+            source = e.pretrain(f'{architecture}.{arm.tag}', unlabelled, source)
+        if source is not None:
             made[source.name] = source
         for seed in e.seeds:
             labelled = rest.labelled(labels, seed)

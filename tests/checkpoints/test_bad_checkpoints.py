@@ -213,6 +213,7 @@ def test_no_pickle_is_loaded_from_a_path(tmp_path: Path) -> None:
         timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': str(path)})
 
 
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize(('load', 'message'), [
     (lambda: create_autoencoder('scae_swwae', pretrained=True), 'scae_swwae'),
     (lambda: create_autoencoder(f'{ARCHITECTURE}.no_such', pretrained=True), SHIPPED),
@@ -221,7 +222,6 @@ def test_no_pickle_is_loaded_from_a_path(tmp_path: Path) -> None:
     (lambda: create_segmenter(f'{ARCHITECTURE}.no_such', 5, 'random'), 'no_such: no such checkpoint'),
     (lambda: create_autoencoder(ARCHITECTURE, weights='/no/such/folder'), 'not found'),
     (lambda: create_segmenter(ARCHITECTURE, pretrained=True), 'segmenter'),
-    (lambda: timm.create_model('scae_swwae', pretrained=True), 'scae_swwae'),
     (lambda: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay={'file': '/no/such.safetensors'}),
      'not found'),
     *((lambda given=overlay: timm.create_model(ARCHITECTURE, pretrained=True, pretrained_cfg_overlay=given), message)

@@ -55,6 +55,7 @@ def test_a_name_that_does_not_fit_is_refused(weights: str, message: str) -> None
         create_autoencoder('scae_allconv15', weights=weights)
 
 
+@pytest.mark.usefixtures('_without_swwae')
 def test_a_network_without_weights_says_how_it_is_made() -> None:
     with pytest.raises(CheckpointError, match='scae_swwae: no autoencoder of it; .*for one still to be trained: '):
         create_autoencoder('scae_swwae', pretrained=True)

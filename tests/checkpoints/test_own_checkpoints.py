@@ -15,7 +15,7 @@ from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.checkpoints.writing import update_manifest, write
 from scae_zoo.factory import create_encoder, find_checkpoint, find_start
 
-from ..support.checkpoint_folders import ARCHITECTURE, NOTES, edit, same, write_autoencoder
+from ..support.checkpoint_folders import ARCHITECTURE, NOTES, edit, same, weights_without, write_autoencoder
 from ..support.networks import DEFAULT, SHIPPED, randomize
 from ..support.processes import Process, code, scae
 
@@ -76,6 +76,7 @@ def test_own_tags_come_after_the_zoos_and_damaged_ones_are_passed_over(
     write_autoencoder(tmp_path / 'scae_allconv15.c', 'scae_allconv15')
     write_autoencoder(tmp_path / 'scae_swwae.d', ARCHITECTURE)
     monkeypatch.setenv('SCAE_ZOO_CHECKPOINTS', str(tmp_path))
+    monkeypatch.setattr(finding, 'WEIGHTS', weights_without('scae_swwae', tmp_path / 'weights'))
     assert finding.find(ARCHITECTURE, kind='autoencoder').name == SHIPPED
     assert finding.find('scae_allconv15', 'c').name == 'scae_allconv15.c'
     with pytest.raises(CheckpointError, match='scae_swwae: no checkpoint of it'):

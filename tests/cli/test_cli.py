@@ -51,6 +51,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(controls) == printed.count('noskip') > 0
 
 
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize('name', ['scae_swwae', 'scae_springenberg9', SHIPPED, str(WEIGHTS / SHIPPED)])
 def test_info(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run('info', name) == 0
@@ -161,6 +162,7 @@ def test_one_bad_image_does_not_stop_the_others(
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['photograph_gaussian-25.png']
 
 
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize('args', [
     ['info', 'scae_vgg61'],
     ['info', '/'],

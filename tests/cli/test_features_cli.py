@@ -92,6 +92,7 @@ def test_unreadable_files_are_named_and_left_out(
     assert pixels(out).shape[0] == pytest.approx(2 * 204, abs=2)
 
 
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize(('options', 'fault'), [
     (['--layer', '9'], '--layer 9: scae_springenberg9 has 8 layers'),
     (['--layer', '1', '--maps', '97'], '--maps 97: layer 1 of scae_springenberg9 has 96 maps'),

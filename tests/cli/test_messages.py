@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 from PIL import Image
 
 import hubconf
@@ -20,11 +19,13 @@ from scae_zoo.cli import main
 from scae_zoo.cli.figures import metric_lines
 from scae_zoo.data.image_set import class_difference
 
-from ..support.checkpoint_folders import NOTES, edit, without_names
+from ..support.checkpoint_folders import NOTES, edit, weights_without, without_names
 from ..support.networks import DEFAULT, SHIPPED
+from ..support.processes import ROOT, Process, code
 from ..support.training_commands import SMALL, run
 
 
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize(('load', 'way_out'), [
     (lambda: create_autoencoder('scae_swwae', pretrained=True), 'pretrained=False'),
     (lambda: create_autoencoder('scae_swwae.dae_x', pretrained=True), "weights='FOLDER'"),
@@ -32,9 +33,7 @@ from ..support.training_commands import SMALL, run
     (lambda: create_autoencoder('scae_swwae', weights='dae_x'), "weights='FOLDER'"),
     (lambda: create_segmenter('scae_swwae', 5), "init='random'"),
     (lambda: create_segmenter('scae_swwae', pretrained=True), "num_classes=N and init='random'"),
-    (lambda: timm.create_model('scae_swwae', pretrained=True), "timm.create_model('local-dir:FOLDER', pretrained=True"),
     (hubconf.swwae_scae, "weights='FOLDER'"),
-    (hubconf.swwae_scae_encoder, 'pretrained=False'),
     (lambda: hubconf.swwae_scae_encoder(weights='dae_x'), "weights='FOLDER'"),
     (hubconf.swwae_scae_segmenter, 'pretrained=False'),
 ])
@@ -47,6 +46,34 @@ def test_python_is_told_of_arguments(load: Callable[[], object], way_out: str) -
     assert not [word for word in ('--', '`scae', '\n') if word in message]
 
 
+@pytest.mark.parametrize('load', ["timm.create_model('scae_swwae', pretrained=True)", 'hubconf.swwae_scae_encoder()'])
+def test_timm_is_told_of_arguments(load: str, tmp_path: Path) -> None:
+    """Which checkpoints there are it learns when the package is imported: one without this network's."""
+    package = tmp_path / 'site' / 'scae_zoo'
+    package.mkdir(parents=True)
+    for path in (ROOT / 'scae_zoo').iterdir():
+        if path.name != 'weights':
+            (package / path.name).symlink_to(path)
+    weights_without('scae_swwae', package / 'weights')
+    (package.parent / 'hubconf.py').symlink_to(ROOT / 'hubconf.py')
+    text = f"""
+import sys
+sys.path.insert(0, {str(package.parent)!r})
+import hubconf, timm, scae_zoo
+try:
+    {load}
+except scae_zoo.CheckpointError as error:
+    print(error)
+"""
+    result = Process(tmp_path / 'log', code, text).wait()
+    assert result.returncode == 0, result.stderr
+    message, = result.stdout.splitlines()
+    assert message.startswith('scae_swwae: no checkpoint of it; ')
+    assert "timm.create_model('local-dir:FOLDER', pretrained=True" in message
+    assert 'pretrained=False' in message
+
+
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize(('args', 'start'), [
     (['info', 'scae_swwae.dae_x'], 'scae_swwae.dae_x: no such checkpoint; there is no checkpoint of scae_swwae; '),
     (['evaluate', 'scae_swwae', '--data', '.'], 'scae_swwae: no checkpoint of it; '),

@@ -18,6 +18,7 @@ from ..support.pictures import encoded, write_parquet
 from ..support.training_commands import SMALL, run
 
 
+@pytest.mark.usefixtures('_without_swwae')
 @pytest.mark.parametrize(('args', 'text'), [
     (['pretrain', 'none'], 'none'),
     (['pretrain', '.', '--lr', '-1'], '--lr'),

@@ -25,6 +25,17 @@ def write_autoencoder(folder: Path, architecture: str = ARCHITECTURE, **kwargs) 
     return model
 
 
+def weights_without(architecture: str, folder: Path) -> Path:
+    """The zoo's checkpoints but for one network's, as where that has none: links in a new folder."""
+    folder.mkdir(parents=True)
+    manifest = json.loads((finding.WEIGHTS / 'manifest.json').read_text())
+    left = {name: entry for name, entry in manifest.items() if not name.startswith(f'{architecture}.')}
+    (folder / 'manifest.json').write_text(json.dumps(left))
+    for name in left:
+        (folder / name).symlink_to(finding.WEIGHTS / name)
+    return folder
+
+
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
     """Change a file of a checkpoint, and forget what its manifest says of it."""
     (path.parent / 'manifest.json').unlink(missing_ok=True)

@@ -225,3 +225,16 @@ def test_as_a_script() -> None:
     assert result.returncode == 1
     assert result.stderr.startswith('throughput: error: --device nothing: cannot be used')
     assert result.stderr.count('\n') == 1
+
+
+@narrow_networks()
+def test_winograd(tmp_path: Path) -> None:
+    file = tmp_path / 'figures.json'
+    rows = cells_of(printed('winograd', '--layers', '128x4', '--networks', 'scae_springenberg9', '--batch-size', '64',
+                            '--repeats', '1', '--json', str(file)))
+    assert [row[0] for row in rows] == [
+        '128 channels', 'scae_springenberg9, pre-training', 'scae_springenberg9, fine-tuning']
+    figures = json.loads(file.read_text())
+    assert 0 < figures[0]['difference'] < 1e-3
+    assert figures[1]['difference'] == 0  # it is too narrow
+    assert all(row[key] > 0 for row in figures for key in ('forward', 'with backward'))

@@ -65,6 +65,14 @@ def test_outputs_and_gradients_of_any_size(kind: str, padding: int | tuple[int, 
     assert used >= 3
 
 
+def test_the_same_bits_each_time() -> None:
+    """A run that is stopped and goes on ends as one that was not."""
+    tensors = operands('conv2d', (7, 9))
+    with Winograd():
+        first, second = (with_gradients(F.conv2d, tensors, padding=1) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
 @pytest.mark.parametrize(('tensors', 'options'), [
     (operands('conv2d', (8, 8)), {'stride': 2, 'padding': 1}),
     (operands('conv2d', (12, 12)), {'dilation': 2, 'padding': 2}),

@@ -122,21 +122,28 @@ def require(e: Experiment, option: str, named: str, data: str | None = None, mas
         raise ValueError(f'{option} {error}') from None
 
 
-def given(e: Experiment) -> dict[bool, Checkpoint | None]:
+def given(e: Experiment) -> dict[bool, Checkpoint]:
     """The auto-encoder of ``--from``, with shortcuts."""
     if e.args.source is None:
         return {}
-    source = find_checkpoint(e.args.source, 'autoencoder')
+    source = find_checkpoint(e.args.source, 'autoencoder', '--from')
     source.require_architecture('scae_vgg16')
+    if not source.config['decoder']['shortcuts']:
+        raise ValueError(f'--from {source.name}: has no shortcuts; leave it out, and a control of that kind is trained')
+    if e.args.ship and source.name != AUTOENCODERS[True]:
+        raise ValueError(f'--ship: what starts from {source.name} is not what the checkpoints are named for; '
+                         f'give --from {AUTOENCODERS[True]}')
     return {True: source}
 
 
-def pretraining(e: Experiment, wanted: set[bool]) -> dict[bool, Checkpoint | None]:
-    """The auto-encoders, without and with shortcuts, that are wanted, and those that earlier starts made so."""
+def pretraining(e: Experiment, wanted: set[bool], source: Mapping[bool, Checkpoint]) -> dict[bool, Checkpoint | None]:
+    """The auto-encoders, without and with shortcuts, that are wanted or given, and what earlier starts made so."""
     data = e.args.unlabelled
     train, val = (e.images(split, e.pick(**UNLABELLED_SIZE), data) for split in ('train', 'val'))
-    made = {}
+    made: dict[bool, Checkpoint | None] = {**source}
     for shortcuts, name in AUTOENCODERS.items():
+        if shortcuts in source:
+            continue
         settings = e.pick(**PRETRAINING).replace(shortcuts=shortcuts)
         made[shortcuts] = e.pretrain(name, train, settings, val, data=data, test_data=data) \
             if shortcuts in wanted else pretrained(e, name, settings, train)
@@ -195,9 +202,9 @@ def main() -> None:
         wanted = {start.shortcuts for start in segmenters if start.init != 'random'} | {
             shortcuts for arm in rows if (shortcuts := CLASSIFIERS[arm.row]) is not None}
         # whose rows are kept where they are of these images
-        earlier = any((e.out / name / name).is_dir() for name in AUTOENCODERS.values())
         source = given(e)
         trained = wanted - source.keys()
+        earlier = any((e.out / name / name).is_dir() for kind, name in AUTOENCODERS.items() if kind not in source)
         table = on_labels(e, rows)
         if trained or earlier:
             require(e, '--unlabelled', 'imagenette', e.args.unlabelled)
@@ -205,7 +212,7 @@ def main() -> None:
             require(table, '--labels', 'voc2012sub')
         if segmenters:
             require(e, '--data-dir' if e.has_folders else '--data', 'voc2012sub', masks=True)
-        autoencoders = {**(pretraining(e, trained) if trained or earlier else {}), **source}
+        autoencoders = pretraining(e, trained, source) if trained or earlier else source
         made = [checkpoint for shortcuts in sorted(trained) if (checkpoint := autoencoders[shortcuts])]
         if rows:
             made += classification(table, autoencoders)

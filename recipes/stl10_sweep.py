@@ -4,8 +4,9 @@
 
 Each row changes one of that recipe's settings: the weight decay or the passes of fine-tuning, from either auto-encoder
 and from random weights; the corruption or the passes of pre-training. With --rows the table has these alone.
-The auto-encoders are those of stl10_folds.py, of all images without labels, and are trained once for both recipes:
---autoencoders names that one's --out.
+The auto-encoders are those of stl10_folds.py, which goes first, so that they are trained once for both recipes:
+--autoencoders names that one's --out. Images of a folder that are held out here they have seen, without labels, each
+alike: what is chosen is between them, not whether pre-training is worth anything. PSNR on test images chooses nothing.
 """
 
 import argparse

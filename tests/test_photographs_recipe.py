@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scae_zoo import create_autoencoder
+from scae_zoo.checkpoints.writing import write
 from scae_zoo.data.sources import VOC_CLASSES
 from scae_zoo.experiments import experiment, sample_images
 from scae_zoo.images import CLASS_COLOURS
 
-from .support.recipe_runs import Smoke, run
+from .support.checkpoint_folders import NOTES
+from .support.recipe_runs import Smoke, narrow_networks, run
 
 SEGMENTER = 'scae_vgg16.dae_seg_voc2012sub'
 WORDNET_IDS = ('n01440764', 'n02102040', 'n02979186')
@@ -115,19 +118,28 @@ def test_data_that_no_row_needs_may_be_missing(folders: Path) -> None:
 def test_an_auto_encoder_that_is_there(folders: Path) -> None:
     """It is not trained again, and its images are not needed; what starts from another one is no row of the table."""
     shutil.rmtree(folders / 'imagenette160')
+    with narrow_networks():
+        for tag, shortcuts in (('mine', True), ('control', False)):
+            model = create_autoencoder('scae_vgg16', shortcuts=shortcuts)
+            write(folders / f'scae_vgg16.{tag}', model.encoder, model.decoder, **NOTES)
     out, row = folders / 'out', 'segmenter, encoder and decoder, a quarter of the labels'
-    start = [*given(folders), '--from', 'scae_vgg16.dae_imagenette', '--rows']
-    result = run('photographs', out, *start, 'pre-training', re.sub('[^a-z]+', '-', row))
+    start = [*given(folders), '--from']
+    chosen = ['--rows', 'pre-training', re.sub('[^a-z]+', '-', row)]
+    result = run('photographs', out, *start, str(folders / 'scae_vgg16.mine'), *chosen)
     assert result.returncode == 0, result.stderr
     assert rows(out) == (['pre-training'], [row])
     assert result.stdout.count('epoch 1 ') == 2
     started = json.loads(next(out.glob('segmentation/*/run.json')).read_text())
-    assert started['from']['name'] == 'scae_vgg16.dae_imagenette'
+    assert started['from']['name'] == 'scae_vgg16.mine'
     without = run('photographs', out, *given(folders), '--rows', 'random-gaussian', 'segmenter-random-gaussian')
     assert without.returncode == 0, without.stderr
     assert rows(out) == (['random Gaussian'], ['segmenter, random Gaussian'])
-    refused = run('photographs', out, *start[:-2], 'scae_allconv15.dae_cifar10')
-    assert 'is for scae_allconv15, not scae_vgg16; ' in refused.stderr
+    for other, fault in (('scae_allconv15.dae_cifar10', 'is for scae_allconv15, not scae_vgg16; '),
+                         ('scae_vgg16.none', '--from scae_vgg16.none: no such checkpoint'),
+                         (str(folders / 'scae_vgg16.control'), '--from scae_vgg16.control: has no shortcuts; ')):
+        refused = run('photographs', out, *start, other)
+        assert refused.returncode == 1
+        assert fault in refused.stderr
 
 
 def test_cards_name_the_data(folders: Path) -> None:

@@ -1,5 +1,6 @@
 """3 x 3 convolutions on a CPU by Winograd's algorithm (Lavin & Gray 2016, arXiv:1509.09308), which multiplies up to
-four times less often. oneDNN has it for no processor, and on a CPU without bfloat16 it halves the time of a step.
+four times less often. oneDNN has it for no processor, and on a CPU without bfloat16 it halves the time of a step of a
+wide network (benchmarks/README.md).
 
 A tile of the output comes of a tile of the input that is two pixels wider, in three steps: it and the filter are
 transformed; at each of the tile's places they are multiplied, a product of matrices over the channels; and what comes

@@ -201,9 +201,9 @@ def main() -> None:
         segmenters = [start for start in SEGMENTERS if start.arm.run in runs]
         wanted = {start.shortcuts for start in segmenters if start.init != 'random'} | {
             shortcuts for arm in rows if (shortcuts := CLASSIFIERS[arm.row]) is not None}
-        # whose rows are kept where they are of these images
         source = given(e)
         trained = wanted - source.keys()
+        # whose rows are kept where they are of these images
         earlier = any((e.out / name / name).is_dir() for kind, name in AUTOENCODERS.items() if kind not in source)
         table = on_labels(e, rows)
         if trained or earlier:

@@ -205,7 +205,7 @@ def _weight_gradient(
         x: torch.Tensor, grad: torch.Tensor, pad: tuple[int, int], transforms: Transforms) -> torch.Tensor:
     """K x C x 3 x 3, of the gradient N x K x H' x W' of the output."""
     tile, channels = transforms.tile, grad.shape[1]
-    total = torch.zeros(len(transforms.of_input), channels, x.shape[1])  # S² x K x C
+    total = x.new_zeros(len(transforms.of_input), channels, x.shape[1])  # S² x K x C
     rows = grad.permute(0, 2, 3, 1)
     for part, tiles in _input_tiles(x, pad, transforms, channels):
         some = rows[part]

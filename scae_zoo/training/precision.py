@@ -29,7 +29,7 @@ def _cpu_has_bfloat16() -> bool:
 
 def fast_forward(device: torch.device) -> AbstractContextManager[object]:
     """The forward pass in the fastest way that the device has: in bfloat16, or on a CPU without it in float32 with
-    fewer multiplications, to about 1e-5 of what it gives otherwise."""
+    fewer multiplications, which gives the same but for rounding."""
     if precision(device) is torch.bfloat16:
         return torch.autocast(device.type, torch.bfloat16)
     return Winograd() if device.type == 'cpu' else nullcontext()

@@ -43,8 +43,8 @@ TASKS = 'pre-training', 'fine-tuning'
 
 
 class Speed(NamedTuple):
-    """Images a second of each measured pass, and the most GPU memory of model, optimiser and step, in bytes (0 without
-    a GPU; the images are not counted)."""
+    """Images a second of each measured pass, and the most GPU memory that was taken for model, optimiser and steps, in
+    bytes (0 without a GPU; the images are not counted)."""
 
     images_per_second: list[float]
     memory: int
@@ -105,6 +105,7 @@ def speed(
         where: World,
         compile_model: bool,
         repeats: int = 1,
+        capture: bool = False,
 ) -> Speed:
     """Speed of ``repeats`` passes over N x 3 x H x W uint8 images, after one that compiles and warms up. There is
     no augmentation but crops and flips, no moving average, and the noise has one sigma."""
@@ -113,8 +114,9 @@ def speed(
     on_gpu, device = where.device.type == 'cuda', where.device
     if on_gpu:
         gc.collect()  # what earlier runs left
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        before = torch.cuda.memory_reserved(device)
     model, cfg = create(task, architecture), config(architecture)
     mean, std = cfg['mean'], cfg['std']
     corrupt = GaussianNoise(SIGMA, mean, std)
@@ -131,10 +133,11 @@ def speed(
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         run = RunFolder(folder, {})
         with run.held():
-            fit(learning, batches, settings, run, where, compile_model=compile_model, save_seconds=math.inf)
+            fit(learning, batches, settings, run, where, compile_model=compile_model, capture=capture,
+                save_seconds=math.inf)
         rows = [json.loads(line) for line in (Path(folder) / 'log.jsonl').read_text().splitlines()]
     held = batches.images.nbytes if batches.images.is_cuda else 0
-    memory = torch.cuda.max_memory_allocated(device) - before - held if on_gpu else 0
+    memory = torch.cuda.max_memory_reserved(device) - before - held if on_gpu else 0
     return Speed([row['images_per_second'] for row in rows[1:]], memory)
 
 

@@ -51,11 +51,11 @@ def cells_of(lines: list[str]) -> list[list[str]]:
 def test_throughput() -> None:
     rows = cells_of(printed('throughput', '--device', 'cpu', '--networks', 'scae_springenberg9', 'scae_allconv15',
                             '--batch-size', '4', '--steps', '1', '--repeats', '1'))
-    assert [row[:4] for row in rows] == [
-        [network, task, '29', 'no'] for network in ('scae_springenberg9', 'scae_allconv15')
+    assert [row[:5] for row in rows] == [
+        [network, task, '29', 'no', 'no'] for network in ('scae_springenberg9', 'scae_allconv15')
         for task in ('pre-training', 'fine-tuning')]
     import engine
-    for network, task, crop, _, _, share, speed, teraflops, _ in rows:
+    for network, task, crop, *_, share, speed, teraflops, _ in rows:
         flops = engine.flops_per_image(task, network, int(crop))
         assert float(teraflops) == pytest.approx(float(speed) * flops / 1e12, abs=6e-4)  # which is printed to 1e-3
         assert float(speed) > 0
@@ -210,6 +210,7 @@ def test_exponents() -> None:
     (['growth', 'speed'], 'speed is none of sides, batches, images, cache, processes'),
     (['growth', '--sides', '0'], "'0' is not a whole number from 1 up"),
     (['throughput', '--device', 'nothing'], '--device nothing: cannot be used'),
+    (['throughput', '--device', 'cpu', '--capture'], '--capture: CUDA graphs are for one process with a GPU'),
     (['pretrain_throughput', '--steps', '0'], "'0' is not a whole number from 1 up"),
     (['time_to_accuracy', '--data-dir', '.', '--data', 'nowhere'], 'nowhere'),
 ])

@@ -134,10 +134,8 @@ class Batches(BaseBatches):
         generator = torch.Generator(home).manual_seed(seed_of(self.seed, epoch, step, self.world.rank, 0))
         targets = index if self.targets is None else self.targets[index]
         images, targets = self.crop.at(epoch)(self.images, index, targets, generator)
-        if home != self.device:
-            if self.device.type == 'cuda':
-                images, targets = images.pin_memory(), targets.pin_memory()
-            images, targets = (x.to(self.device, non_blocking=True) for x in (images, targets))
+        if home != self.device and self.device.type == 'cuda':
+            images, targets = images.pin_memory(), targets.pin_memory()
         return images, targets
 
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -150,6 +148,10 @@ class Batches(BaseBatches):
             for step in steps:
                 done, coming = coming, pool.submit(self._draw, epoch, step, order[step])
                 if done is not None:
-                    yield done.result()
+                    yield self._sent(*done.result())
             if coming is not None:
-                yield coming.result()
+                yield self._sent(*coming.result())
+
+    def _sent(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch on the device; by the thread that asks for it, whose stream is the one that it is made ready on."""
+        return images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..errors import TrainingError
 from .batches import BaseBatches, seed_of
+from .captured import CapturedStep, check_capturable
 from .distributed import World, synchronise_batch_norm
 from .muon import FITTED
 from .precision import fast_forward
@@ -36,6 +37,7 @@ def fit(
         world: World,
         *,
         compile_model: bool = False,
+        capture: bool = False,
         on_epoch: OnEpoch | None = None,
         on_pass: OnPass | None = None,
         save_seconds: float = SAVE_SECONDS,
@@ -53,6 +55,7 @@ def fit(
         run: Where the state is kept; only the main process writes.
         world: This process's place.
         compile_model: Use ``torch.compile``.
+        capture: Have the GPU do each step as one CUDA graph; one process, with an optimiser that is ``capturable``.
         on_epoch: Called in the main process after an epoch with its row of the log and the model; what it returns joins
             the row.
         on_pass: Called in the main process with the whole row, after the state is saved where that is due.
@@ -64,8 +67,9 @@ def fit(
 
     Raises:
         TrainingError: The loss or a weight is not finite any more, or the state cannot be read or written.
+        ValueError: A step cannot be captured: there is no GPU, or more than one process, or of this optimiser.
     """
-    return _Loop(task, batches, settings, run, world, compile_model, on_epoch, on_pass, save_seconds,
+    return _Loop(task, batches, settings, run, world, compile_model, capture, on_epoch, on_pass, save_seconds,
                  layer_decay).run()
 
 
@@ -79,7 +83,7 @@ def train_mode(model: torch.nn.Module) -> None:
 
 
 class _Loop:
-    def __init__(self, task, batches, settings, run, world, compile_model, on_epoch, on_pass, save_seconds,
+    def __init__(self, task, batches, settings, run, world, compile_model, capture, on_epoch, on_pass, save_seconds,
                  layer_decay) -> None:
         self.task: TrainingTask = task
         self.batches: BaseBatches = batches
@@ -107,6 +111,10 @@ class _Loop:
             step_on_epochs=False, updates_per_epoch=steps)
         if settings.ema is not None:
             task.setup_ema(settings.ema, use_warmup=True)
+        self.captured: CapturedStep | None = None
+        if capture:
+            check_capturable(self.optimizer, world)
+            self.captured = CapturedStep(self._update, self.optimizer, world.device)
         self.step = 0
         self.seconds = 0.  # of training, over all that a run was interrupted
         self._clock = self._saved = time.monotonic()
@@ -124,8 +132,11 @@ class _Loop:
     def run(self) -> torch.nn.Module:
         steps = len(self.batches)
         first = self.step // steps
-        for epoch in range(first, self.settings.epochs):
-            self._train_epoch(epoch, steps)
+        try:
+            for epoch in range(first, self.settings.epochs):
+                self._train_epoch(epoch, steps)
+        finally:
+            self.captured = None  # a graph holds the memory of a whole step
         return unwrap_model(self.task.get_trainable_module(ema=self.task.has_ema()))
 
     def _train_epoch(self, epoch: int, steps: int) -> None:
@@ -136,7 +147,8 @@ class _Loop:
                 total=steps * self.batches.batch_size, initial=done * self.batches.batch_size,
                 desc=f'epoch {epoch + 1}/{self.settings.epochs}', unit=' images', unit_scale=True, mininterval=1,
                 disable=None if self.world.is_main else True, leave=False) as progress:
-            for images, target in self.batches.epoch(epoch, done):
+            batches = self.batches.epoch(epoch, done)
+            for images, target in self.captured.batches(batches) if self.captured else batches:
                 self._train_step(images, target)
                 progress.update(self.batches.batch_size)
                 if self._is_time_to_save() and self.step % steps:  # after the last step the row joins it
@@ -167,22 +179,28 @@ class _Loop:
     def _train_step(self, images: torch.Tensor, target: torch.Tensor) -> None:
         torch.manual_seed(seed_of(self.settings.seed, self.step, self.world.rank))  # dropout
         self.scheduler.step_update(self.step)
+        self.loss += (self.captured or self._update)(images, target)
+        self.step += 1
+        self.bad_step = torch.where((self.bad_step < 0) & ~self.loss.isfinite(), self.step, self.bad_step)
+        self.task.update_ema(step=self.step)
+
+    def _update(self, images: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """One step of the weights; the loss. It is what a graph can hold: it reads nothing back from the device."""
         parts = self.settings.accumulate
         pairs = list(zip(images.chunk(parts), target.chunk(parts), strict=True))  # fewer than asked for, if few images
         total = counted(target).clamp(min=1)
+        whole = torch.zeros((), device=self.world.device)
         for i, (x, y) in enumerate(pairs):
             with contextlib.nullcontext() if i == len(pairs) - 1 else self.task.no_sync():
                 with fast_forward(self.world.device):
                     loss = self.task(x, y)['loss'] * (counted(y) / total)
                 loss.backward()
-            self.loss += self.world.mean(loss.detach())
+            whole += self.world.mean(loss.detach())
         if self.settings.clip_grad is not None:
             torch.nn.utils.clip_grad_norm_(self.task.get_clip_parameters(), self.settings.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        self.bad_step = torch.where((self.bad_step < 0) & ~self.loss.isfinite(), self.step, self.bad_step)
-        self.task.update_ema(step=self.step)
+        return whole
 
     def _check_finite(self) -> None:
         if (step := int(self.bad_step)) >= 0:
@@ -243,6 +261,7 @@ class _Loop:
                     moments[key] = torch.empty_like(parameters[number]).copy_(value)
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), 'state': found['state']})
         for i, group in enumerate(self.optimizer.param_groups):
-            group.update(found['group'][i])
+            # this run may be captured, or not be, whatever the one before was
+            group.update({key: value for key, value in found['group'][i].items() if key != 'capturable'})
         self.loss.copy_(parts['loss'][''])
         self.step, self.seconds, self.history = record['step'], record['seconds'], record['history']

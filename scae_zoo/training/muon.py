@@ -181,11 +181,11 @@ def _step_by_shapes(
     for shape, indices in of_shape.items():
         # columns in the order of channels_last memory, which saves a copy; the result does not depend on their order
         matrices = torch.stack([updates[i].movedim(1, -1).flatten(1) for i in indices])
-        steps = _orthogonal(matrices, group, torch.bfloat16).float()
+        # times the rate, which in a CUDA graph is a tensor and no alpha
+        steps = _orthogonal(matrices, group, torch.bfloat16).float() * -_rate(matrices.shape[1:], group)
         torch._foreach_add_(
             [params[i] for i in indices],
-            [step.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) for step in steps],
-            alpha=-_rate(matrices.shape[1:], group))
+            [step.view(shape[0], *shape[2:], shape[1]).movedim(-1, 1) for step in steps])
 
 
 for _name, _ours in FITTED.items():

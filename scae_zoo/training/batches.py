@@ -101,6 +101,10 @@ class BaseBatches(ABC):
     def _drawn(self, epoch: int, steps: range, order: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Crops and their targets, on the device, at each of the steps; ``order`` has our images' indices a step."""
 
+    def _sent(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch on the device; by the thread that asks for it, whose stream is the one that it is made ready on."""
+        return images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+
 
 class Batches(BaseBatches):
     """Batches of an image set, cropped on the device that holds it.
@@ -151,7 +155,3 @@ class Batches(BaseBatches):
                     yield self._sent(*done.result())
             if coming is not None:
                 yield self._sent(*coming.result())
-
-    def _sent(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A batch on the device; by the thread that asks for it, whose stream is the one that it is made ready on."""
-        return images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)

@@ -113,7 +113,7 @@ class StreamedBatches(BaseBatches):
                 images, targets = torch.from_numpy(crops).permute(0, 3, 1, 2), torch.from_numpy(shown)
                 if self.device.type == 'cuda':
                     images, targets = images.pin_memory(), targets.pin_memory()
-                yield images.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+                yield self._sent(images, targets)
         finally:
             _end_if_one_was_killed(loaded)
 

@@ -86,9 +86,16 @@ def test_optimisers_read_nothing_back(opt: str) -> None:
             params[0].sum().item()
 
 
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Muon steps by shapes, but in float32: bfloat16 might make two steps of rates in double and single precision."""
+    monkeypatch.setattr(muon, 'step_for', lambda device, group: muon._step_by_shapes)
+    orthogonal = muon._orthogonal
+    monkeypatch.setattr(muon, '_orthogonal', lambda matrices, group, _: orthogonal(matrices, group, torch.float32))
+
+
 def test_muon_takes_a_rate_that_is_a_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way that a GPU takes, to the steps that it takes with a number."""
-    monkeypatch.setattr(muon, 'step_for', lambda device, group: muon._step_by_shapes)
+    as_on_a_gpu(monkeypatch)
     results = []
     for lr in (0.1, torch.tensor(0.1)):
         torch.manual_seed(0)
@@ -183,9 +190,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
     monkeypatch.setattr(torch.cuda, 'graph', graph)
     monkeypatch.setattr(torch.Tensor, 'record_stream', lambda *_: None)
     monkeypatch.setattr(loop, 'check_capturable', lambda *_: None)
-    monkeypatch.setattr(muon, 'step_for', lambda device, group: muon._step_by_shapes)
-    orthogonal = muon._orthogonal  # in bfloat16, which not every processor has
-    monkeypatch.setattr(muon, '_orthogonal', lambda matrices, group, _: orthogonal(matrices, group, torch.float32))
+    monkeypatch.setattr(loop, 'fast_forward', lambda _: nullcontext())  # float32, for the same reason
+    as_on_a_gpu(monkeypatch)
     for module in (timm.optim.adamw, timm.optim.nadamw, timm.optim.muon):
         monkeypatch.setattr(module, '_check_capturable_devices', lambda *_: None)
     return made

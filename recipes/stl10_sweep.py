@@ -3,8 +3,8 @@
     python recipes/stl10_sweep.py --budget cpu --data-dir data/imagenette160 --name imagenette96
 
 Each row changes one of that recipe's settings: the weight decay, the learning rate or the passes of fine-tuning, from
-either auto-encoder and from random weights; the corruption or the passes of pre-training. With --rows the table has
-these alone.
+either auto-encoder and from random weights; the corruption or the passes of pre-training. Rows fine-tune half as long
+as that recipe, but for those that are to show what its passes are worth. With --rows the table has these alone.
 The auto-encoders are those of stl10_folds.py, which goes first, so that they are trained once for both recipes:
 --autoencoders names that one's --out. Images of a folder that are held out here they have seen, without labels, each
 alike: what is chosen is between them, not whether pre-training is worth anything. PSNR on test images chooses nothing.
@@ -25,7 +25,7 @@ from scae_zoo.places import expand_path
 
 CROP = 89
 WEIGHT_DECAYS = (0.5, 1.5)
-LEARNING_RATE = 0.001  # a third: what was pre-trained may have less to learn
+LEARNING_RATES = (0.001, 0.01)  # weights that were pre-trained are larger than random ones
 CORRUPTIONS = ('block:0.5:8', 'gaussian:25')
 HELD_PER_CLASS = {'cpu': 100, 'gpu': 100, 'smoke': 4}
 
@@ -45,7 +45,7 @@ def rows(dataset: str, pretraining: Pretraining, finetuning: FineTuning) -> list
                    for i, corruption in enumerate(CORRUPTIONS)]
         others.append(Arm(f'{row}, pre-trained twice as long', plain.replace(epochs=2 * plain.epochs), f'{tag}_long'))
     changes = {f'weight decay {decay}': finetuning.replace(weight_decay=decay) for decay in WEIGHT_DECAYS}
-    changes[f'learning rate {LEARNING_RATE}'] = finetuning.replace(lr=LEARNING_RATE)
+    changes |= {f'learning rate {lr}': finetuning.replace(lr=lr) for lr in LEARNING_RATES}
     changes['fine-tuned twice as long'] = finetuning.replace(epochs=2 * finetuning.epochs)
     return [*starts, *(start._replace(row=f'{start.row}, {change}', finetuning=settings)
                        for start in starts for change, settings in changes.items()), *others]
@@ -56,6 +56,7 @@ def main() -> None:
     with experiment(
             __doc__, 'torch/stl10', seeds=(0,), smoke=smoke, rows=True, ships=False, options=add_options) as e:
         finetuning = e.pick(**FINETUNING)
+        finetuning = finetuning.replace(epochs=max(1, finetuning.epochs // 2))
         arms = chosen(rows(e.args.name or e.dataset, e.pick(**PRETRAINING), finetuning), e)
         train, test = e.images('train', SIZE), e.images('test', SIZE)
         unlabelled = train if e.has_folders else e.images('unlabeled', SIZE)

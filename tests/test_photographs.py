@@ -1,4 +1,4 @@
-"""The VGG-16 checkpoints, which were trained on photographs: what each call gives, and that their recipe makes them."""
+"""The checkpoints that were trained on photographs: what each call gives, and that their recipes make them."""
 
 import dataclasses
 import importlib
@@ -50,18 +50,31 @@ def test_features_of_photographs() -> None:
         (64, 65, 65), (128, 33, 33), (256, 17, 17), (512, 9, 9), (512, 5, 5), (512, 3, 3)]
 
 
-@pytest.mark.parametrize(('name', 'constant', 'size'), [
-    (AUTOENCODER, 'PRETRAINING', 'UNLABELLED_SIZE'), (CLASSIFIER, 'FINETUNING', 'SIZE'),
-    (SEGMENTER, 'SEGMENTING', 'SIZE')])
+def test_the_smaller_networks_calls_take_their_own() -> None:
+    x = torch.randn(1, 3, 47, 52)
+    with torch.inference_mode():
+        assert load('swwae_scae').eval()(x).shape == x.shape
+        classifier = timm.create_model('scae_swwae', pretrained=True).eval()
+        assert classifier.pretrained_cfg['tag'] == 'dae_ft_imagenette96'
+        assert classifier(x).shape == (1, 10) == (1, len(classifier.pretrained_cfg['label_names']))
+
+
+@pytest.mark.parametrize(('name', 'recipe', 'budget', 'constant', 'size'), [
+    (AUTOENCODER, 'photographs', 'gpu', 'PRETRAINING', 'UNLABELLED_SIZE'),
+    (CLASSIFIER, 'photographs', 'gpu', 'FINETUNING', 'SIZE'),
+    (SEGMENTER, 'photographs', 'gpu', 'SEGMENTING', 'SIZE'),
+    ('scae_swwae.dae_imagenette96', 'stl10_folds', 'cpu', 'PRETRAINING', 'SIZE'),
+    ('scae_swwae.dae_ft_imagenette96', 'stl10_folds', 'cpu', 'FINETUNING', 'SIZE')])
 def test_the_recipe_has_their_settings(
-        name: str, constant: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each setting of the budget gpu, and the size of the images, which ends what their data are called."""
+        name: str, recipe: str, budget: str, constant: str, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting of the budget, and the size of the images, which is in what their data are called."""
     monkeypatch.syspath_prepend(str(RECIPES))
-    recipe = importlib.import_module('photographs')
+    constants = vars(importlib.import_module(recipe))
     recorded = yaml.safe_load(finding.find(name).read('recipe.yaml'))
-    settings = dataclasses.asdict(getattr(recipe, constant)['gpu'])
+    settings = dataclasses.asdict(constants[constant][budget])
     assert settings == {key: recorded[key] for key in settings}
-    assert re.fullmatch(rf'train \d+ images [0-9a-f]+ {getattr(recipe, size)["gpu"]}', recorded['data'])
+    side = constants[size] if isinstance(constants[size], int) else constants[size][budget]
+    assert re.match(rf'train \d+ images [0-9a-f]+ {side}\b', recorded['data'])
 
 
 def test_class_colours_are_those_of_voc() -> None:

@@ -33,7 +33,7 @@ def test_every_checkpoint_loads_without_the_checkout_and_a_network(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dist = tmp_path / 'dist'
     wheels.main(dist)
-    apart = [name for name in finding.names() if name.startswith('scae_vgg16.')]
+    apart = [name for name in finding.names() if name.startswith(('scae_swwae.', 'scae_vgg16.'))]
     assert sorted(path.name for path in dist.iterdir()) == [f'{name}-{__version__}-py3-none-any.whl' for name in (
         'scae_zoo', *(wheels.distribution_of(name).replace('-', '_') for name in apart))]
     assert max(path.stat().st_size for path in dist.iterdir()) <= 95_000_000

@@ -6,7 +6,7 @@ order. Where no tag is given, the zoo's go first: the one marked ``default`` in 
 auto-encoders, segmenters; where a kind is asked for, only those of that kind. timm knows the user's own tags too where
 ``$SCAE_ZOO_CHECKPOINTS`` is set before this package is imported.
 
-A data package holds a checkpoint that is too large for this one, and no code. Its entry point in the group
+A data package holds a checkpoint for which this one has no room, and no code. Its entry point in the group
 ``scae_zoo.weights`` has the checkpoint's name, and for a value the package in which the checkpoint's folder lies. It is
 not trusted: the manifest of this package has the sha256 of its files.
 """

@@ -15,6 +15,7 @@ from .places import written_whole
 
 MAXSAMPLEVALUE = 281  # of TIFF
 FIRST_BYTES = {'JPEG': rb'\xff\xd8\xff', 'PNG': rb'\x89PNG\r\n\x1a\n', 'WEBP': rb'RIFF....WEBP'}
+LARGEST = 2 ** 24  # pixels that an image is enlarged to
 WHITES = tuple(2 ** bits - 1 for bits in (8, 10, 12, 14, 16))
 # VOC's colours of the class indices, whose bits they spread over the three channels; 255, not counted, is light
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder='little')
@@ -224,6 +225,19 @@ def _is_grey(picture: Image.Image) -> bool:
         colours = np.asarray(picture.convert('RGB'))
         return bool((colours == colours[..., :1]).all())
     return picture.mode in ('1', 'L', 'LA')
+
+
+def scale_factor(width: int, height: int, shorter: int) -> float:
+    """What an image is scaled by for its shorter side to have so many pixels; less, where a thin one would become
+    huge."""
+    return min(shorter / min(width, height), max(1., (LARGEST / (width * height)) ** 0.5))
+
+
+def scaled_to(pixels: np.ndarray, shorter: int) -> np.ndarray:
+    """An image, H x W x 3 uint8, whose shorter side is made so many pixels."""
+    factor = scale_factor(pixels.shape[1], pixels.shape[0], shorter)
+    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def side_by_side(panels: Sequence[np.ndarray], titles: Sequence[str]) -> Image.Image:

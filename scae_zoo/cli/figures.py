@@ -12,7 +12,8 @@ UNITS = {  # of the figures in metrics.json, by the beginning of their keys
     'denoising_psnr': ' dB', 'filling_psnr': ' dB', 'accuracy': ' %', 'mean_average_precision': ' %', 'mean_iou': ' %',
     'training_seconds': ' s'}
 CONDITIONS = {  # and of what stands beside one of them
-    'sigma': ' of 255', 'corruption': '', 'crop': ' pixels', 'seed': '', 'noisy_ssim': '', 'denoised_ssim': ''}
+    'sigma': ' of 255', 'corruption': '', 'size': ' pixels', 'crop': ' pixels', 'seed': '',
+    'noisy_ssim': '', 'denoised_ssim': ''}
 PER_CLASS = {'average_precision': 'image', 'iou': 'pixel'}  # in percent; of a class that no image or pixel has, none
 
 CARD = {  # what is printed of a checkpoint's entry in metrics.json beside the same figure, measured again
@@ -100,7 +101,7 @@ def _average_precision(found: Mapping[str, Any], figures: Mapping[str, float]) -
 
 
 def _iou(found: Mapping[str, Any], figures: Mapping[str, float]) -> Iterator[str]:
-    yield ''
+    yield f', shorter side scaled to {found["size"]}' if found['size'] else ''
     of_classes = found['measured']['iou']
     yield from _by_class(of_classes, 'pixel')
     yield (f'mean IoU  {figures["value"]:.2f} %{_of_present(of_classes)}, pixel accuracy '

@@ -81,7 +81,7 @@ def _found(checkpoint: Checkpoint, args: argparse.Namespace, images: int, measur
     """What was measured, by the keys of metrics.json, under which conditions, and the card's entries beside it where
     they are ``comparable``."""
     recorded = {key: checkpoint.metrics[key] for key in measured if key in checkpoint.metrics and comparable}
-    none = dict.fromkeys(('corruption', 'sigma', 'seed', 'crop', 'crops'))
+    none = dict.fromkeys(('corruption', 'sigma', 'seed', 'size', 'crop', 'crops'))
     return {'name': checkpoint.name, 'kind': checkpoint.kind, 'data': args.data, 'images': images, **none, **conditions,
             'measured': measured, 'card': recorded or None}
 
@@ -165,15 +165,16 @@ def _evaluate_segmenter(args: argparse.Namespace, checkpoint: Checkpoint, device
     model = create_segmenter(checkpoint.architecture, pretrained=True, weights=str(checkpoint.folder.absolute()))
     cfg = model.encoder.pretrained_cfg
     names = cfg.get('label_names') or tuple(map(str, range(checkpoint.config['decoder']['num_classes'])))
-    if args.size:
-        raise ValueError('--size: a segmenter is measured on images of their own size')
     source = _source(args, checkpoint, masks=True)
     source = with_mask_values(source, args.mask_values or (() if source.codes else _mask_values_of(checkpoint)))
     require_classes(source, cfg.get('label_names') or ())
-    result = mean_iou(model.to(device), checked(pairs_of(source), len(names)), len(names), cfg['mean'], cfg['std'])
+    pairs = checked(pairs_of(source, args.size), len(names))
+    result = mean_iou(model.to(device), pairs, len(names), cfg['mean'], cfg['std'])
+    card = checkpoint.metrics.get('mean_iou')
     return _found(checkpoint, args, result.images, {
         'mean_iou': {'value': result.miou, 'pixel_accuracy': result.pixel_accuracy},
-        'iou': dict(zip(names, result.per_class, strict=True))})
+        'iou': dict(zip(names, result.per_class, strict=True))},
+        isinstance(card, dict) and card.get('size') == args.size, size=args.size)
 
 
 def _mask_values_of(checkpoint: Checkpoint) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..images import ImageError
+from ..images import ImageError, scaled_to
 from ..places import expand_path
 from .cache import MAX_UNREADABLE, Sample, Source, decode, load
 from .cache_folder import cache_folder
@@ -84,9 +84,15 @@ def dataset_name(data: str) -> str:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The images of a source that has masks: each, C x H x W uint8, with its mask, H x W uint8, in its own size."""
+    """The images of a source that has masks, each, C x H x W uint8, with its mask, H x W uint8.
+
+    Args:
+        source: The images.
+        size: What an image's shorter side is scaled to, in pixels; None: it stays. Masks stay in any case.
+    """
 
     source: Source
+    size: int | None = None
 
     def __len__(self) -> int:
         return self.source.total or 0
@@ -98,8 +104,8 @@ class Pairs:
 
     @property
     def identity(self) -> str:
-        """The same for the same data, wherever it lies."""
-        return self.source.identity
+        """The same for the same data, wherever it lies, in the same size."""
+        return self.source.identity + (f', shorter side {self.size}' if self.size else '')
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         unsure = 0
@@ -109,14 +115,15 @@ class Pairs:
                 raise found
             assert found.mask is not None
             unsure += found.unsure
-            yield torch.from_numpy(found.pixels).permute(2, 0, 1), torch.from_numpy(found.mask)
+            pixels = scaled_to(found.pixels, self.size) if self.size else found.pixels
+            yield torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(found.mask)
         say_unsure(self.identity, unsure)
 
 
-def pairs_of(source: Source) -> Pairs:
+def pairs_of(source: Source, size: int | None = None) -> Pairs:
     """Its pairs, after it is said what was found."""
-    say_found(source)
-    return Pairs(source)
+    say_found(source, size)
+    return Pairs(source, size)
 
 
 def few(source: Source, n: int) -> Source:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from ..data.masks import IGNORED
 from ..extras import training_extra
@@ -35,7 +36,8 @@ def mean_iou(
 
     Args:
         model: The segmenter.
-        pairs: Images, C x H x W uint8, each with its mask of class indices, H x W uint8; of any size.
+        pairs: Images, C x H x W uint8, each with its mask of class indices, H x W uint8; of any size. Where a mask has
+            another, such as that of the photograph that was scaled, the prediction takes it, by the nearest pixel.
         num_classes: How many classes it knows.
         mean: Channel means of the model's normalisation, in 0-1 units.
         std: Channel standard deviations of the same.
@@ -54,6 +56,9 @@ def mean_iou(
         with Winograd():
             output = reconstruct(model, x) if isinstance(model, ScaeSegmenter) else model(x)
         prediction = output.argmax(1)[0].cpu()
+        if prediction.shape != mask.shape:
+            scaled = F.interpolate(prediction[None, None].float(), tuple(mask.shape), mode='nearest-exact')
+            prediction = scaled[0, 0].long()
         highest = int(mask[mask != IGNORED].max()) if bool((mask != IGNORED).any()) else 0
         if highest >= num_classes:
             raise ValueError(f'a mask has class {highest}, but the segmenter knows only 0 to {num_classes - 1}')

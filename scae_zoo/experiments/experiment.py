@@ -142,9 +142,9 @@ class Experiment:
         """Likewise train a segmenter."""
         return segment(name, source, train, settings, self.options(run), test)
 
-    def pairs(self, split: str) -> Pairs:
-        """The images of a split with their masks, each in its own size."""
-        return pairs_of(self._tried(self.find(split, masks=True)))
+    def pairs(self, split: str, size: int | None = None) -> Pairs:
+        """The images of a split, each in its own size or with its shorter side scaled, and their masks."""
+        return pairs_of(self._tried(self.find(split, masks=True)), size)
 
     def _tried(self, source: Source) -> Source:
         """The images, or a few of them for ``smoke``: of ten classes as many each as any recipe asks for."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from ..images import CLASS_COLOURS, ImageError, open_rgb, save_png
+from ..images import CLASS_COLOURS, ImageError, open_rgb, save_png, scale_factor, scaled_to
 from ..models.segmenter import ScaeSegmenter
 from .asking import Answers, Result, ask
 from .network import Network
@@ -16,7 +16,6 @@ from .photographs import Found, Photograph, size_of
 from .unfinished import Unfinished
 
 LEGEND = 5  # classes at most, of those that cover most of the picture
-LARGEST = 2 ** 24  # pixels that an image is enlarged to
 SPECK = 0.005  # of the picture: a class that covers less is not named
 OPACITY = 0.55  # of the classes' colours over the photograph
 
@@ -43,7 +42,7 @@ def segment_photographs(
     """
     def seen_pixels(photograph: Photograph) -> int:
         width, height = size_of(photograph)
-        scale = _factor(width, height, size) if size and width and height else 1.
+        scale = scale_factor(width, height, size) if size and width and height else 1.
         return round(width * height * max(1., scale ** 2))
 
     def read(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
@@ -67,19 +66,6 @@ def masks_of(network: Network[ScaeSegmenter], images: Sequence[np.ndarray]) -> l
     return [mask[0].numpy() for mask in network.of_images(
         lambda logits: logits.argmax(1, keepdim=True).byte(),
         [torch.from_numpy(pixels).permute(2, 0, 1) for pixels in images])]
-
-
-def _factor(width: int, height: int, shorter: int) -> float:
-    """What an image is scaled by for its shorter side to have so many pixels; less, where a thin one would become
-    huge."""
-    return min(shorter / min(width, height), max(1., (LARGEST / (width * height)) ** 0.5))
-
-
-def scaled_to(pixels: np.ndarray, shorter: int) -> np.ndarray:
-    """An image, H x W x 3 uint8, whose shorter side is made so many pixels."""
-    factor = _factor(pixels.shape[1], pixels.shape[0], shorter)
-    height, width = (max(1, round(side * factor)) for side in pixels.shape[:2])
-    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _write(

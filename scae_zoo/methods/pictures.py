@@ -4,6 +4,7 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -234,7 +235,7 @@ def segmentations(model: ScaeSegmenter, pairs: Pairs, number: int = 8, side: int
     cfg = model.encoder.pretrained_cfg
     device = next(model.parameters()).device
     groups, seen = [], set[int]()
-    for image, mask in Pairs(few(pairs.source, number)):
+    for image, mask in replace(pairs, source=few(pairs.source, number)):
         x = normalize(image[None].to(device), cfg['mean'], cfg['std'])
         prediction = reconstruct(model, x).argmax(1)[0].byte().cpu()
         group = [Panel(_fitted(_pixels(image.float()), side), 'image')]

@@ -55,7 +55,7 @@ def segment(
         train: Images with masks; the classes are numbered where they have no names.
         settings: Hyper-parameters.
         options: Where and how.
-        test: Images of any size with masks, to be measured on.
+        test: Images with masks to be measured on, of any size or scaled.
 
     Returns:
         The checkpoint, in each of the processes.
@@ -158,7 +158,9 @@ def _measure(
     cfg = model.encoder.pretrained_cfg
     result = mean_iou(model, test, len(classes), cfg['mean'], cfg['std'])
     metrics = {
-        'mean_iou': {'value': result.miou, 'pixel_accuracy': result.pixel_accuracy, 'images': result.images},
+        'mean_iou': {'value': result.miou, 'pixel_accuracy': result.pixel_accuracy, 'images': result.images,
+                     **({'size': test.size} if test.size else {})},
         'iou': by_class(classes, result.per_class)}
-    return metrics, [{'type': 'mean_iou', 'name': f'mean IoU on {result.images} images (%)',
+    scaled = f', shorter side {test.size},' if test.size else ''
+    return metrics, [{'type': 'mean_iou', 'name': f'mean IoU on {result.images} images{scaled} (%)',
                       'value': round(result.miou, 2)}]

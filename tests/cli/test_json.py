@@ -165,3 +165,14 @@ def test_evaluate_a_segmenter(tmp_path: Path, printed: Callable[..., Any], capsy
     assert found['card']['mean_iou'] == recorded(SEGMENTER)['mean_iou']
     assert set(found['measured']['iou']) == {'background', *VOC_CLASSES}
     assert f'mean IoU  {found["measured"]["mean_iou"]["value"]:.2f} %' in shown(args, found, capsys)
+    assert found['size'] is None
+
+
+def test_evaluate_a_segmenter_on_scaled_images(tmp_path: Path, printed: Callable[..., Any], capsys) -> None:
+    """On the masks as they are; the card's figure, of images in their own size, is none to compare with."""
+    sample_images.write_masks(tmp_path, 32, 4, ('background', *VOC_CLASSES))
+    args = ['evaluate', SEGMENTER, '--data', tmp_path, '--size', '48']
+    found = printed(*args)
+    assert (found['size'], found['card']) == (48, None)
+    assert 'images, shorter side scaled to 48\n' in shown(args, found, capsys)
+    assert found['measured'] != printed(*args[:-2])['measured']

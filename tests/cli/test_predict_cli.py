@@ -12,7 +12,7 @@ import timm
 import torch
 from PIL import Image
 
-from scae_zoo import create_segmenter
+from scae_zoo import create_segmenter, images
 from scae_zoo.experiments import sample_images
 from scae_zoo.images import CLASS_COLOURS, ImageError, open_rgb, save_png
 from scae_zoo.inference import masks
@@ -227,7 +227,7 @@ def test_a_full_disk_is_said_and_forgotten(
 
 
 def test_thin_images_are_not_made_huge(segmenter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masks, 'LARGEST', 2 ** 12)
+    monkeypatch.setattr(images, 'LARGEST', 2 ** 12)
     seen: list[torch.Size] = []
     real = Network.of_images
 

@@ -94,6 +94,17 @@ def test_mean_iou() -> None:
     assert result.pixel_accuracy == pytest.approx(100 * 6 / 11)
 
 
+def test_mean_iou_of_a_scaled_image_is_that_on_its_own_mask() -> None:
+    """Each pixel of the mask is given the class of the predicted pixel that it lies in."""
+    predicted = torch.tensor([[0, 1], [1, 1]], dtype=torch.uint8).expand(3, 2, 2)
+    mask = torch.tensor([[0, 0, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], dtype=torch.uint8)
+    result = mean_iou(FirstChannel(), [(predicted, mask)], 2, HALF, HALF)
+    assert result.per_class == [pytest.approx(100 * 4 / 5), pytest.approx(100 * 11 / 12)]
+    predicted = torch.tensor([[0, 0, 1], [0, 0, 1], [0, 0, 1], [1, 1, 1]], dtype=torch.uint8).expand(3, 4, 3)
+    result = mean_iou(FirstChannel(), [(predicted, torch.tensor([[0, 1]], dtype=torch.uint8))], 2, HALF, HALF)
+    assert result.per_class == [100, 100]
+
+
 def test_mean_iou_of_nothing() -> None:
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
     with pytest.raises(ValueError, match='no image with a pixel that is counted'):

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from scae_zoo import create_autoencoder
+from scae_zoo.checkpoints.folder import open_folder
 from scae_zoo.checkpoints.writing import write
+from scae_zoo.cli import main
 from scae_zoo.data.sources import VOC_CLASSES
 from scae_zoo.experiments import experiment, sample_images
 from scae_zoo.images import CLASS_COLOURS
@@ -164,6 +166,19 @@ def test_a_quarter_of_the_images(ended: Callable[[str], Smoke]) -> None:
                       for row in ('', '-a-quarter-of-the-labels'))
     assert (whole['images'], quarter['images']) == (24, 6)
     assert quarter['test'] == whole['test']
+
+
+def test_scaled_images_are_measured_on_as_evaluate_does(
+        ended: Callable[[str], Smoke], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ended('photographs').out / 'segmentation' / 'segmenter-encoder-seed0'
+    recorded = open_folder(folder / SEGMENTER).metrics['mean_iou']
+    assert recorded['size'] == 32
+    test = next((folder.parents[1] / 'data').glob('masks*/'))
+    with narrow_networks():
+        assert main(['evaluate', str(folder), '--data', str(test), '--size', '32', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found['card']['mean_iou'] == recorded
+    assert found['measured']['mean_iou']['value'] == pytest.approx(recorded['value'], abs=0.01)
 
 
 def test_pictures(ended: Callable[[str], Smoke]) -> None:

@@ -226,7 +226,8 @@ def add_commands(command: Command) -> None:
                           'hf-hub:USER/REPOSITORY')
     needed = add_needed(sub, 'NAME --data DATA')
     needed.add_argument('--data', metavar='DATA', type=expand, required=True, help=DATA_HELP)
-    images = add_data_options(sub, needed)
+    images = add_data_options(
+        sub, needed, '; a segmenter sees the whole of them, by default in their own size, and masks stay as they are')
     add_json(needed)
     images.add_argument('--split', default='test', help='split of DATA, where it has some (default: %(default)s)')
     images.add_argument('--limit', type=whole_number(1), help='use only LIMIT images, spread over the classes')

@@ -43,14 +43,14 @@ def add_needed(parser: argparse.ArgumentParser, positionals: str) -> Options:
     return parser.add_argument_group('options that most runs need')
 
 
-def add_data_options(parser: argparse.ArgumentParser, needed: Options) -> Options:
-    """How images are read."""
+def add_data_options(parser: argparse.ArgumentParser, needed: Options, whole: str = '') -> Options:
+    """How images are read; ``whole`` says of which it is not the middle square that is taken."""
     group = parser.add_argument_group('images')
     group.add_argument('--root', metavar='DIR', type=expand_path,
                        help='where a named data set lies or is downloaded to (default: in the cache)')
     needed.add_argument('--size', type=whole_number(17),
                         help="scale images so that their shorter side has SIZE pixels, and take the middle square "
-                             "(default: in proportion to the crop, as the network's configuration has it)")
+                             f"(default: in proportion to the crop, as the network's configuration has it){whole}")
     group.add_argument('--max-unreadable', metavar='SHARE', type=share, default=MAX_UNREADABLE,
                        help='share of the image files that may be unreadable and are left out, but not of those that a '
                             'segmenter is measured on (default: %(default)s)')

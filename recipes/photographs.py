@@ -36,7 +36,7 @@ AUTOENCODERS = {False: 'scae_vgg16.dae_noskip_imagenette', True: 'scae_vgg16.dae
 CLASSIFIER, SEGMENTER = 'scae_vgg16.dae_ft_voc2012sub', 'scae_vgg16.dae_seg_voc2012sub'
 UNLABELLED_SIZE = {'cpu': 80, 'gpu': 160, 'smoke': 40}
 SIZE = {'cpu': 100, 'gpu': 200, 'smoke': 40}
-TEST_SIZE = {'cpu': 100, 'gpu': None, 'smoke': 32}  # of the segmenters' images, their shorter side; None: their own
+TEST_SIZE = {'cpu': 100, 'gpu': None, 'smoke': 30}  # of the segmenters' images, their shorter side; None: their own
 # 64 pixels in `cpu`: without bfloat16 a quarter faster than 65, whose odd sides winograd.py's tiles do not fill
 PRETRAINING = {
     'cpu': Pretraining(epochs=4, crop=64, corruption='block:0.25:8'),

@@ -147,6 +147,13 @@ def _fitted(pixels: np.ndarray, side: int, resampling: Image.Resampling = Image.
     return np.asarray(Image.fromarray(pixels).resize(size, resampling))
 
 
+def _sized(pixels: np.ndarray, like: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
+    """Pixels made as high and wide as other ones, where they are not."""
+    height, width = like.shape[:2]
+    return pixels if pixels.shape[:2] == (height, width) else np.asarray(
+        Image.fromarray(pixels).resize((width, height), resampling))
+
+
 def _pixels(image: torch.Tensor) -> np.ndarray:
     """C x H x W in 0-255 pixel units to H x W x C uint8."""
     return image.round().byte().permute(1, 2, 0).cpu().numpy()
@@ -238,11 +245,12 @@ def segmentations(model: ScaeSegmenter, pairs: Pairs, number: int = 8, side: int
     for image, mask in replace(pairs, source=few(pairs.source, number)):
         x = normalize(image[None].to(device), cfg['mean'], cfg['std'])
         prediction = reconstruct(model, x).argmax(1)[0].byte().cpu()
-        group = [Panel(_fitted(_pixels(image.float()), side), 'image')]
-        for title, classes in (('truth', mask), ('prediction', prediction)):
-            small = _fitted(classes.numpy(), side, Image.Resampling.NEAREST)
-            seen.update(np.unique(small).tolist())
-            group.append(Panel(CLASS_COLOURS[small], title))
+        truth = _fitted(mask.numpy(), side, Image.Resampling.NEAREST)
+        group = [Panel(_sized(_fitted(_pixels(image.float()), side), truth, Image.Resampling.BICUBIC), 'image')]
+        whole = _sized(prediction.numpy(), mask.numpy(), Image.Resampling.NEAREST)  # of a scaled image
+        for title, classes in (('truth', truth), ('prediction', _fitted(whole, side, Image.Resampling.NEAREST))):
+            seen.update(np.unique(classes).tolist())
+            group.append(Panel(CLASS_COLOURS[classes], title))
         groups.append(group)
     names = {**dict(enumerate(cfg.get('label_names') or map(str, range(model.num_classes)))), IGNORED: 'not counted'}
     return panels(groups, 2, f'{len(groups)} of {len(pairs)} test images', {

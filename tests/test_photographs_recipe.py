@@ -178,7 +178,7 @@ def test_scaled_images_are_measured_on_as_evaluate_does(
         assert main(['evaluate', str(folder), '--data', str(test), '--size', '30', '--json']) == 0
     found = json.loads(capsys.readouterr().out)
     assert found['card']['mean_iou'] == recorded
-    assert found['measured']['mean_iou']['value'] == pytest.approx(recorded['value'], abs=0.01)
+    assert found['measured']['mean_iou']['value'] == pytest.approx(recorded['value'], abs=0.1)
 
 
 def test_pictures(ended: Callable[[str], Smoke]) -> None:
